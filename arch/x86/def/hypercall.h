@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: MIT */
+/* The hypercall interface between drover and its guests: numbers, arguments, results. No code. */
+#ifndef ARCH_X86_DEF_HYPERCALL_H
+#define ARCH_X86_DEF_HYPERCALL_H
+
+/* VMMCALL on AMD, VMCALL on Intel. RAX = number, arguments RBX, RCX, RDX (not RSI/RDI); result in RAX; other registers are kept.
+ * CPL > 0 and unknown numbers give HC_ENOSYS, as do lab calls of a VM that was not started with the flag `lab`. */
+#define HC_ENOSYS 0xffffffffffffffda /* no such call, or not for this VM */
+#define HC_EINVAL 0xffffffffffffffea /* an argument is out of range */
+#define HC_ENODEV 0xffffffffffffffed /* what the call needs is absent here (no peer VM, no MSR storage) */
+
+#define HC_NOP 0x00 /* the cheapest call: bench. Returns 0. Handled as any slow exit */
+
+/* Lab calls. */
+#define HC_LAB_FAST 0x10      /* a fast-path exit: goes round the inner loop. Returns 0 */
+#define HC_LAB_SLOW 0x11      /* a slow exit: outer loop, registers synced, host interrupts opened. Returns 0 */
+#define HC_LAB_HOST_BP 0x12   /* RBX = linear address, RCX = DR7 type/len nibble (LEN<<2|RW), RDX = slot 0-3: arm a breakpoint of the
+			       * HOST in the host's own DR; RDX = ~0: remove all. The address is a host-linear number that may equal a
+			       * guest-linear one, which is the point. Returns 0 */
+#define HC_LAB_HOST_DR6 0x13  /* what a host #DB handler would see in DR6 now, after this exit was left. Returns DR6 */
+#define HC_LAB_HOST_DEBUGCTL 0x14 /* RBX = value: set the host's DEBUGCTL through its one setter. Returns 0; ENODEV: the MSR faults or does not store */
+#define HC_LAB_HOST_DEBUGCTL_RD 0x15 /* what RDMSR gives the host now (hardware, not the shadow); ENODEV as above */
+#define HC_LAB_OPEN_DEBUGCTL 0x16 /* RBX = 1/0: let this VM's RDMSR of DEBUGCTL reach hardware (no intercept) or not. Returns 0 */
+#define HC_LAB_COUNT 0x17     /* RBX = enum lab_counter; RCX = 1: reset after reading. Returns the count for this CPU */
+#define HC_LAB_YIELD 0x18     /* run the other vCPU of this group until it yields or its slice ends. Returns 0; ENODEV: there is none */
+#define HC_LAB_INJECT 0x19    /* RBX = enum lab_inject, RCX = vector (for LAB_IRQ). Returns 0 */
+#define HC_LAB_RESET 0x1a     /* RBX = entry RIP, RCX = RSP: reset this vCPU's debug state as RESET/INIT do (rule Z08), then continue at RBX in
+			       * the present mode with RCX as stack, RFLAGS=2. Does not return */
+#define HC_LAB_HOST_STATE 0x1b /* RBX = 0: host DR7 as read now; 1..4: host DR0-3 as read now. Returns it */
+#define HC_LAB_HOST_TOUCH 0x1c /* RBX = slot: the host itself reads the address of its breakpoint of that slot if it lies in host memory owned by the
+			       * lab (see HC_LAB_HOST_BUF); Returns DR6 as the host's #DB handler saw it, or 0 when no #DB came */
+#define HC_LAB_HOST_BUF 0x1d  /* Returns the host-linear address of the lab's own 64-byte host buffer (for HC_LAB_HOST_BP) */
+#define HC_LAB_HOST_DB 0x1e   /* RBX = 1: reset. Returns how many #DBs the host took in its own context (host breakpoint hits included) */
+
+enum lab_counter {
+	LAB_DR_READS = 0,        /* MOV from DR executed by the host */
+	LAB_DR_WRITES = 1,       /* MOV to DR executed by the host */
+	LAB_DEBUGCTL_READS = 2,
+	LAB_DEBUGCTL_WRITES = 3,
+	LAB_EXITS = 4,           /* exits of this vCPU, fast ones included */
+	LAB_FAST_EXITS = 5,
+	LAB_NR_COUNTERS
+};
+
+enum lab_inject { LAB_IRQ = 0, LAB_NMI = 1 };
+
+#define HC_CPUID_BASE 0x40000000
+#define HC_CPUID_FEATURES 0x40000001
+#define HC_FEATURE_LAB 0x1 /* EAX of HC_CPUID_FEATURES */
+#define HC_FEATURE_SVM 0x2
+#define HC_FEATURE_VMX 0x4
+
+#endif
