@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: MIT */
+/* The only place with MOV DR and with access to DEBUGCTL. Each access is counted, so that "an idle exit makes none" can be checked. */
+#ifndef ARCH_X86_DBG_HW_H
+#define ARCH_X86_DBG_HW_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "arch/x86/dbg.h"
+#include "arch/x86/def/msr.h"
+#include "arch/x86/insn.h"
+
+/* n: 0-3, 6, 7. DR4 and DR5 are never used by the host. */
+static inline uint64_t hw_read_dr(struct dbg_cpu *c, unsigned n)
+{
+	uint64_t v = 0;
+
+	c->count[DBG_COUNT_DR_READ]++;
+	switch (n) {
+	case 0: __asm__ volatile("mov %%db0, %0" : "=r"(v)); break;
+	case 1: __asm__ volatile("mov %%db1, %0" : "=r"(v)); break;
+	case 2: __asm__ volatile("mov %%db2, %0" : "=r"(v)); break;
+	case 3: __asm__ volatile("mov %%db3, %0" : "=r"(v)); break;
+	case 6: __asm__ volatile("mov %%db6, %0" : "=r"(v)); break;
+	case 7: __asm__ volatile("mov %%db7, %0" : "=r"(v)); break;
+	}
+	return v;
+}
+
+static inline void hw_write_dr(struct dbg_cpu *c, unsigned n, uint64_t v)
+{
+	c->count[DBG_COUNT_DR_WRITE]++;
+	switch (n) {
+	case 0: __asm__ volatile("mov %0, %%db0" : : "r"(v) : "memory"); break;
+	case 1: __asm__ volatile("mov %0, %%db1" : : "r"(v) : "memory"); break;
+	case 2: __asm__ volatile("mov %0, %%db2" : : "r"(v) : "memory"); break;
+	case 3: __asm__ volatile("mov %0, %%db3" : : "r"(v) : "memory"); break;
+	case 6: __asm__ volatile("mov %0, %%db6" : : "r"(v) : "memory"); break;
+	case 7: __asm__ volatile("mov %0, %%db7" : : "r"(v) : "memory"); break;
+	}
+}
+
+/* DEBUGCTL. The plain forms only when dbg_cpu.has_debugctl says that the MSR is there. */
+static inline uint64_t hw_read_debugctl(struct dbg_cpu *c)
+{
+	c->count[DBG_COUNT_DEBUGCTL_READ]++;
+	return rdmsr(MSR_DEBUGCTL);
+}
+
+static inline void hw_write_debugctl(struct dbg_cpu *c, uint64_t v)
+{
+	c->count[DBG_COUNT_DEBUGCTL_WRITE]++;
+	wrmsr(MSR_DEBUGCTL, v);
+}
+
+static inline bool hw_try_read_debugctl(struct dbg_cpu *c, uint64_t *v)
+{
+	c->count[DBG_COUNT_DEBUGCTL_READ]++;
+	return rdmsr_safe(MSR_DEBUGCTL, v);
+}
+
+static inline bool hw_try_write_debugctl(struct dbg_cpu *c, uint64_t v)
+{
+	c->count[DBG_COUNT_DEBUGCTL_WRITE]++;
+	return wrmsr_safe(MSR_DEBUGCTL, v);
+}
+
+#endif

@@ -1,0 +1,185 @@
+/* SPDX-License-Identifier: MIT */
+/* One C function per privileged instruction, named after it. Hosted builds shadow this file with a software CPU. */
+#ifndef ARCH_X86_INSN_H
+#define ARCH_X86_INSN_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct cpuid_regs {
+	uint32_t eax, ebx, ecx, edx;
+};
+
+static inline struct cpuid_regs cpuid(uint32_t leaf, uint32_t subleaf)
+{
+	struct cpuid_regs r;
+
+	__asm__ volatile("cpuid" : "=a"(r.eax), "=b"(r.ebx), "=c"(r.ecx), "=d"(r.edx) : "a"(leaf), "c"(subleaf));
+	return r;
+}
+
+static inline uint64_t rdmsr(uint32_t msr)
+{
+	uint32_t lo, hi;
+
+	__asm__ volatile("rdmsr" : "=a"(lo), "=d"(hi) : "c"(msr));
+	return (uint64_t)hi << 32 | lo;
+}
+
+static inline void wrmsr(uint32_t msr, uint64_t v)
+{
+	__asm__ volatile("wrmsr" : : "c"(msr), "a"((uint32_t)v), "d"((uint32_t)(v >> 32)) : "memory");
+}
+
+/* As above, but false when the instruction faults (traps.S keeps the fix-up table). *v is then 0. */
+bool rdmsr_safe(uint32_t msr, uint64_t *v);
+bool wrmsr_safe(uint32_t msr, uint64_t v);
+
+static inline uint64_t rdtsc(void)
+{
+	uint32_t lo, hi;
+
+	__asm__ volatile("rdtsc" : "=a"(lo), "=d"(hi));
+	return (uint64_t)hi << 32 | lo;
+}
+
+#define INSN_CR(n) \
+	static inline uint64_t read_cr##n(void) \
+	{ \
+		uint64_t v; \
+		__asm__ volatile("mov %%cr" #n ", %0" : "=r"(v)); \
+		return v; \
+	} \
+	static inline void write_cr##n(uint64_t v) \
+	{ \
+		__asm__ volatile("mov %0, %%cr" #n : : "r"(v) : "memory"); \
+	}
+INSN_CR(0)
+INSN_CR(2)
+INSN_CR(3)
+INSN_CR(4)
+INSN_CR(8)
+#undef INSN_CR
+
+#define INSN_PORT(suffix, type) \
+	static inline type in##suffix(uint16_t port) \
+	{ \
+		type v; \
+		__asm__ volatile("in" #suffix " %1, %0" : "=a"(v) : "Nd"(port)); \
+		return v; \
+	} \
+	static inline void out##suffix(uint16_t port, type v) \
+	{ \
+		__asm__ volatile("out" #suffix " %0, %1" : : "a"(v), "Nd"(port)); \
+	}
+INSN_PORT(b, uint8_t)
+INSN_PORT(w, uint16_t)
+INSN_PORT(l, uint32_t)
+#undef INSN_PORT
+
+static inline uint64_t xgetbv(uint32_t i)
+{
+	uint32_t lo, hi;
+
+	__asm__ volatile("xgetbv" : "=a"(lo), "=d"(hi) : "c"(i));
+	return (uint64_t)hi << 32 | lo;
+}
+
+static inline void xsetbv(uint32_t i, uint64_t v)
+{
+	__asm__ volatile("xsetbv" : : "c"(i), "a"((uint32_t)v), "d"((uint32_t)(v >> 32)) : "memory");
+}
+
+/* area: 64-byte aligned, large enough for the components in mask (CPUID 0xd). */
+static inline void xsave(void *area, uint64_t mask)
+{
+	__asm__ volatile("xsave64 (%0)" : : "r"(area), "a"((uint32_t)mask), "d"((uint32_t)(mask >> 32)) : "memory");
+}
+
+static inline void xrstor(const void *area, uint64_t mask)
+{
+	__asm__ volatile("xrstor64 (%0)" : : "r"(area), "a"((uint32_t)mask), "d"((uint32_t)(mask >> 32)) : "memory");
+}
+
+/* area: 512 bytes, 16-byte aligned; for a CPU without XSAVE. */
+static inline void fxsave(void *area)
+{
+	__asm__ volatile("fxsave64 (%0)" : : "r"(area) : "memory");
+}
+
+static inline void fxrstor(const void *area)
+{
+	__asm__ volatile("fxrstor64 (%0)" : : "r"(area) : "memory");
+}
+
+static inline void invlpg(const void *p)
+{
+	__asm__ volatile("invlpg (%0)" : : "r"(p) : "memory");
+}
+
+static inline void wbinvd(void)
+{
+	__asm__ volatile("wbinvd" : : : "memory");
+}
+
+static inline void irq_disable(void)
+{
+	__asm__ volatile("cli" : : : "memory");
+}
+
+static inline void irq_enable(void)
+{
+	__asm__ volatile("sti" : : : "memory");
+}
+
+/* Opens interrupts for exactly one instruction boundary and waits there: nothing can slip between the two. */
+static inline void irq_enable_and_hlt(void)
+{
+	__asm__ volatile("sti; hlt" : : : "memory");
+}
+
+static inline void hlt(void)
+{
+	__asm__ volatile("hlt" : : : "memory");
+}
+
+static inline void cpu_pause(void)
+{
+	__asm__ volatile("pause");
+}
+
+static inline uint64_t read_rflags(void)
+{
+	uint64_t v;
+
+	__asm__ volatile("pushfq; pop %0" : "=r"(v));
+	return v;
+}
+
+struct __attribute__((packed)) desc_ptr {
+	uint16_t limit;
+	uint64_t base;
+};
+
+static inline void lgdt(const struct desc_ptr *p)
+{
+	__asm__ volatile("lgdt %0" : : "m"(*p));
+}
+
+static inline void lidt(const struct desc_ptr *p)
+{
+	__asm__ volatile("lidt %0" : : "m"(*p));
+}
+
+static inline void ltr(uint16_t sel)
+{
+	__asm__ volatile("ltr %0" : : "r"(sel) : "memory");
+}
+
+/* What the host itself does for the lab: a read that its own data breakpoint can hit. */
+static inline uint8_t touch8(const volatile uint8_t *p)
+{
+	return *p;
+}
+
+#endif

@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: MIT */
+/* A virtual machine: memory, second-level page table, devices, options. One vcpu each for now. */
+#ifndef VMM_VM_H
+#define VMM_VM_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "vmm/vcpu.h"
+
+#define VM_NAME_MAX 16
+
+struct vm_bus; /* vmm/bus.h */
+
+struct vm {
+	char name[VM_NAME_MAX];
+	unsigned id;
+	unsigned group;      /* VMs of one group > 0 alternate on a CPU */
+	bool lab;
+	unsigned budget_ms;
+	uint8_t *ram;        /* host pointer to guest-physical 0 */
+	uint64_t ram_size;   /* bytes; RAM is one range from 0 */
+	uint64_t ram_hpa;
+	uint64_t slat_root;  /* host-physical address of the second-level table's root */
+	const char *cmdline; /* the guest's own */
+	const struct backend *be;
+	struct vm_bus *bus;
+	void *hw;            /* the backend's per-VM data: bitmaps, ASID/VPID */
+	struct vcpu *vcpu;
+};
+
+#endif
