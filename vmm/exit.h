@@ -44,6 +44,7 @@ struct exit {
 	uint8_t level; /* whose exit: 0 the guest's, 1 its guest's */
 	uint8_t len;   /* instruction length in bytes; 0: hardware does not tell (decode it) */
 	uint32_t hw_reason; /* VMX exit reason or SVM exit code, raw */
+	uint64_t hw_info;   /* VMX exit qualification or SVM EXITINFO1, raw: for the trace */
 	uint64_t tsc;
 	uint64_t dr6;  /* DR6 that the exit left in the live register, if hardware switches DR6; else DR6_INIT (rule H06) */
 	struct event vectoring; /* type != EVENT_NONE: this event was being delivered when the exit happened */
