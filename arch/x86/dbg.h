@@ -60,7 +60,7 @@ struct dbg_cpu {
 	uint64_t dr7;        /* DR7_INIT when the host has none */
 	uint64_t debugctl;   /* the shadow of DEBUGCTL, with one setter (rule H16) */
 	bool has_debugctl;   /* the MSR exists here */
-	bool host_dr_loaded; /* DR0-3 in hardware are the host's dr[] (meaningful only while the host has breakpoints) */
+	bool guest_dr_loaded; /* between dbg_do_enter and dbg_do_leave: DR0-3 in hardware are a guest's; host DR7 must stay off */
 	uint64_t count[DBG_NR_COUNTS];
 	/* The host's own #DBs, for the lab. */
 	uint64_t host_db;      /* how many were taken in host context */
@@ -102,7 +102,8 @@ unsigned dbg_classify_needs(uint32_t payload, uint64_t dr7);
 /* ---- Delivery and retirement ---- */
 
 /* The #DB is being delivered now: DR6 merged, DR7.GD, DEBUGCTL.LBR and .BTF cleared (rules V02, A11, section 0 point 4). Works on the guest's
- * view; the vcpu must not be LIVE in hardware (after dbg_leave). applied: hardware has already merged (S05, LIVE): then only BTF/LBR. */
+ * view; the vcpu must not be LIVE in hardware (after dbg_do_leave). Where hardware has merged already (S05, LIVE) merging again changes
+ * nothing: B0-3 are the same, the rest is sticky (S04). */
 void dbg_deliver(struct dbg_vcpu *v, const struct dbg_record *r);
 
 /* An instruction that software emulated or skipped has retired. rflags: at its start. io_or_data: B0-3 from dbg_bp_hit.
@@ -159,9 +160,16 @@ enum {
 
 /* What to do before the first entry of the inner loop. Pure. */
 unsigned dbg_plan_enter(unsigned caps, const struct dbg_cpu *c, const struct dbg_vcpu *v);
-/* What to do after the last exit. exit_dr6: with DBG_CAP_VM_DR6 the guest DR6 that the exit left in the live register, else DR6_INIT
- * (for a LIVE vcpu without that cap the value is known only when read: RESET_DR6 is then decided by the executor with dbg_dr6_needs_reset). */
+/* What to do after the last exit. exit_dr6: with DBG_CAP_VM_DR6 the guest DR6 that the exit left in the live register, else ignored
+ * (a LIVE vcpu's DR6 is then known only when SAVE_DR6 has read it: the executor resets it iff dbg_dr6_needs_reset). */
 unsigned dbg_plan_leave(unsigned caps, const struct dbg_cpu *c, const struct dbg_vcpu *v, uint64_t exit_dr6);
+
+/* Policy steps of the executor (dbg_switch.c): the values for the control block; the guest's view taken from the fetched values; the end of
+ * LIVE; and "hardware changed the control block behind us" (an intercepted #DB, S05), which forces VM_FIELDS at the next entry. */
+void dbg_vm_fields(unsigned caps, struct dbg_vcpu *v);
+void dbg_vm_fields_taken(unsigned caps, struct dbg_vcpu *v);
+void dbg_end_live(struct dbg_vcpu *v);
+void dbg_vm_fields_unknown(struct dbg_vcpu *v);
 
 static inline bool dbg_dr6_needs_reset(uint64_t live_dr6)
 {

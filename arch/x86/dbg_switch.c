@@ -1,0 +1,154 @@
+/* SPDX-License-Identifier: MIT */
+/* Executes dbg.c's plans: every MOV DR and DEBUGCTL write that a world switch makes, in order. Host tests run this file on a software CPU. */
+#include "arch/x86/dbg_switch.h"
+
+#include "arch/x86/dbg_hw.h"
+
+static void load_dr03(struct dbg_cpu *c, const uint64_t dr[4])
+{
+	for (unsigned i = 0; i < 4; i++)
+		hw_write_dr(c, i, dr[i]);
+}
+
+void dbg_do_enter(unsigned ops, unsigned caps, struct dbg_cpu *c, struct dbg_vcpu *v)
+{
+	if (ops & DBG_OP_HOST_OFF)
+		hw_write_dr(c, 7, DR7_INIT); /* before any address changes: a host slot must not match a guest's address (H04) */
+	if (ops & DBG_OP_LOAD_DR03) {
+		c->guest_dr_loaded = true;
+		load_dr03(c, v->dr);
+	}
+	if (ops & DBG_OP_LOAD_DR6)
+		hw_write_dr(c, 6, v->dr6); /* here, and nowhere in the inner loop (H11) */
+	if (ops & DBG_OP_VM_FIELDS)
+		dbg_vm_fields(caps, v);
+}
+
+void dbg_do_leave(unsigned ops, unsigned caps, struct dbg_cpu *c, struct dbg_vcpu *v)
+{
+	if (ops & DBG_OP_SAVE_DR03)
+		for (unsigned i = 0; i < 4; i++)
+			v->dr[i] = hw_read_dr(c, i);
+	if (ops & DBG_OP_VM_FETCH)
+		dbg_vm_fields_taken(caps, v);
+	if (ops & DBG_OP_SAVE_DR6) {
+		v->dr6 = hw_read_dr(c, 6);
+		if (dbg_dr6_needs_reset(v->dr6))
+			ops |= DBG_OP_RESET_DR6;
+	}
+	if (ops & DBG_OP_HOST_DR03)
+		load_dr03(c, c->dr);
+	c->guest_dr_loaded = false;
+	if (ops & DBG_OP_RESET_DR6) {
+		hw_write_dr(c, 6, DR6_INIT);
+		dbg_vm_fields_unknown(v);
+	}
+	if (v->state == DBG_LIVE)
+		dbg_end_live(v);
+	if (ops & DBG_OP_HOST_DR7)
+		hw_write_dr(c, 7, c->dr7); /* last: from here on the host can trap (H05) */
+}
+
+void dbg_reflect_live(unsigned caps, struct dbg_cpu *c, struct dbg_vcpu *v, const struct dbg_record *r)
+{
+	uint64_t old, new;
+
+	v->debugctl &= ~(DEBUGCTL_LBR | DEBUGCTL_BTF);
+	if (caps & DBG_CAP_DB_APPLIED)
+		return;
+	old = hw_read_dr(c, 6);
+	new = dbg_dr6_merge(old, r->payload, v->feat);
+	if (new != old)
+		hw_write_dr(c, 6, new);
+	if (v->vm_dr7 & DR7_GD) {
+		v->vm_dr7 &= ~DR7_GD;
+		v->vm_dirty = true;
+	}
+}
+
+void dbg_debugctl_before(unsigned caps, struct dbg_cpu *c)
+{
+	if (dbg_debugctl_zero_before(caps, c))
+		hw_write_debugctl(c, 0);
+}
+
+void dbg_debugctl_after(unsigned caps, struct dbg_cpu *c)
+{
+	if (dbg_debugctl_restore_after(caps, c))
+		hw_write_debugctl(c, c->debugctl);
+}
+
+/* ---- The host's own debug state ---- */
+
+void dbg_host_init(struct dbg_cpu *c)
+{
+	uint64_t v;
+
+	dbg_cpu_reset(c);
+	hw_write_dr(c, 7, DR7_INIT); /* off first: firmware may have left anything in the others */
+	for (unsigned i = 0; i < 4; i++)
+		hw_write_dr(c, i, 0);
+	hw_write_dr(c, 6, DR6_INIT);
+	c->has_debugctl = hw_try_read_debugctl(c, &v);
+	if (c->has_debugctl && v != 0)
+		hw_write_debugctl(c, 0);
+}
+
+/* A host breakpoint takes effect at once unless a guest's addresses are loaded: then dbg_do_leave arms it. */
+static void host_apply(struct dbg_cpu *c)
+{
+	if (c->guest_dr_loaded)
+		return;
+	hw_write_dr(c, 7, DR7_INIT);
+	load_dr03(c, c->dr);
+	hw_write_dr(c, 7, c->dr7);
+}
+
+bool dbg_host_set_bp(struct dbg_cpu *c, unsigned slot, uint64_t addr, unsigned rw_len)
+{
+	if (slot > 3 || rw_len > 15)
+		return false;
+	c->dr[slot] = addr;
+	c->dr7 = (c->dr7 & ~DR7_RWLEN(slot)) | DR7_G(slot) | (uint64_t)rw_len << (16 + slot * 4);
+	host_apply(c);
+	return true;
+}
+
+void dbg_host_clear_bps(struct dbg_cpu *c)
+{
+	for (unsigned i = 0; i < 4; i++)
+		c->dr[i] = 0;
+	c->dr7 = DR7_INIT;
+	host_apply(c);
+}
+
+bool dbg_host_set_debugctl(struct dbg_cpu *c, uint64_t v)
+{
+	uint64_t got;
+
+	if (!c->has_debugctl || !hw_try_write_debugctl(c, v))
+		return false;
+	if (hw_try_read_debugctl(c, &got) && got == v) {
+		c->debugctl = v;
+		return true;
+	}
+	hw_write_debugctl(c, c->debugctl); /* an emulator that swallows the write */
+	return false;
+}
+
+uint64_t dbg_host_db(struct dbg_cpu *c)
+{
+	bool armed = dbg_armed(c->dr7) && !c->guest_dr_loaded;
+	uint64_t dr6;
+
+	if (armed)
+		hw_write_dr(c, 7, DR7_INIT);
+	dr6 = hw_read_dr(c, 6);
+	if (dbg_dr6_needs_reset(dr6))
+		hw_write_dr(c, 6, DR6_INIT);
+	c->host_db++;
+	c->host_db_dr6 = dr6;
+	if (armed)
+		hw_write_dr(c, 7, c->dr7);
+	return dr6;
+}
