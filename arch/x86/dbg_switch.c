@@ -41,7 +41,8 @@ void dbg_do_leave(unsigned ops, unsigned caps, struct dbg_cpu *c, struct dbg_vcp
 	c->guest_dr_loaded = false;
 	if (ops & DBG_OP_RESET_DR6) {
 		hw_write_dr(c, 6, DR6_INIT);
-		dbg_vm_fields_unknown(v);
+		if (caps & DBG_CAP_VM_DR6)
+			dbg_vm_fields_unknown(v);
 	}
 	if (v->state == DBG_LIVE)
 		dbg_end_live(v);
