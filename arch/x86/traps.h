@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: MIT */
+/* Host exceptions and interrupts: the frame, hooks per vector, the fix-up table, the from-guest hook. */
+#ifndef ARCH_X86_TRAPS_H
+#define ARCH_X86_TRAPS_H
+
+/* An instruction at `from` that faults with #UD or #GP continues at `to`. For .S files and for inline assembly alike. */
+#ifdef __ASSEMBLER__
+#define EXTABLE(from, to) \
+	.pushsection .extable, "a"; .balign 8; .quad from, to; .popsection
+#else
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#define EXTABLE(from, to) ".pushsection .extable, \"a\"; .balign 8; .quad " from ", " to "; .popsection\n"
+
+/* As traps_entry.S pushes it. */
+struct trapframe {
+	uint64_t r15, r14, r13, r12, r11, r10, r9, r8;
+	uint64_t rdi, rsi, rbp, rdx, rcx, rbx, rax;
+	uint64_t vector, error;
+	uint64_t rip, cs, rflags, rsp, ss;
+};
+
+/* Upward call: fn runs first for its vector; true: handled, the trap returns. Device vectors (>= 32) get their EOI from fn.
+ * One hook per vector (a second one panics); NULL removes it. Runs with interrupts off, on the IST stack for #DB NMI #DF #MC. */
+void trap_set_hook(unsigned vector, bool (*fn)(struct trapframe *));
+
+/* Upward call: traps that came from CPL 3 go here first (PVM's guest kernel runs there). true: handled. */
+void trap_set_guest_hook(bool (*fn)(struct trapframe *));
+
+/* Loads the IDT of this CPU (see gdt.h for the area) and registers the panic register printer. */
+void traps_init(void);
+
+/* Called by the entry stub. */
+void trap_handle(struct trapframe *tf);
+
+#endif
+#endif
