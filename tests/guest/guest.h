@@ -154,6 +154,9 @@ void trap_restore_gate(unsigned vec);
 #define LABEL(sym) extern const char sym[] /* make a label inside a snippet visible to C; write `.globl sym; sym:` there */
 #define DONE " int $0x81;" /* end of a snippet, in any mode and ring. INT clears TF: is not itself stepped */
 
+/* Build a snippet at run time: the bytes, then NOP, then DONE. One buffer: the next call overwrites it. n <= 32. */
+const void *code_make(const uint8_t *bytes, unsigned n);
+
 struct regs {
 	uint64_t rax, rbx, rcx, rdx, rsi, rdi, rbp, r8, r9, r10, r11, r12, r13, r14, r15;
 };
@@ -204,6 +207,8 @@ enum force_exit {
 };
 bool fx_available(enum force_exit k);
 void fx(enum force_exit k);              /* nothing when not available */
+/* Loop over what this place has: for each k, do the thing, fx(k), look. */
+#define FOR_FX(k) for (enum force_exit k = FX_NONE; k < FX_NR; k++) if (fx_available(k))
 const char *fx_name(enum force_exit k);  /* "native", "cpuid", "nop", "fast", "slow": suffix of check ids */
 
 /* ---- Machine ---- */

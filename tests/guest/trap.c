@@ -307,6 +307,20 @@ void run_code(struct run *r)
 	run_enter(&run_frame);
 }
 
+const void *code_make(const uint8_t *bytes, unsigned n)
+{
+	static uint8_t buf[40] __attribute__((aligned(16)));
+	static const uint8_t tail[] = { 0x90, 0xcd, VEC_DONE };
+
+	if (n > 32)
+		scenario_error("code_make: %u bytes", n);
+	for (unsigned i = 0; i < n; i++)
+		*(volatile uint8_t *)&buf[i] = bytes[i];
+	for (unsigned i = 0; i < sizeof(tail); i++)
+		*(volatile uint8_t *)&buf[n + i] = tail[i];
+	return buf;
+}
+
 /* ---- Instructions that may fault ---- */
 
 void try_begin(void)
