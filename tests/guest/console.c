@@ -185,13 +185,18 @@ bool streq(const char *a, const char *b)
 	return *a == *b;
 }
 
+/* The last byte must have left the shift register, or the emulator ends with the line cut. */
+void console_drain(void)
+{
+	while (!(io_inb(UART + 5) & 0x40))
+		;
+}
+
 void guest_exit(uint32_t code)
 {
 	static const char shutdown[] = "Shutdown";
 
-	/* The last byte must have left the shift register, or the emulator ends with the line cut. */
-	while (!(io_inb(UART + 5) & 0x40))
-		;
+	console_drain();
 	io_outl(0xf4, code);
 	/* Still here: no debug-exit device. Bochs listens on 0x8900; under a hypervisor that port means nothing. */
 	if (!env.drover)

@@ -68,6 +68,7 @@ __attribute__((format(printf, 1, 2))) const char *fmt(const char *f, ...);
 /* Console. print() takes %s %c %d %u %x with l and ll, 0-padding and width. note() prints one "# ..." KTAP comment line. */
 __attribute__((format(printf, 1, 2))) void print(const char *f, ...);
 __attribute__((format(printf, 1, 2))) void note(const char *f, ...);
+void console_drain(void); /* until the last byte has left the UART: before something that ends or hangs the machine */
 __attribute__((noreturn)) void guest_exit(uint32_t code); /* end the VM or the machine with an enum exit_code, UART drained */
 bool streq(const char *a, const char *b);
 
