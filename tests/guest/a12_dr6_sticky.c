@@ -22,10 +22,11 @@ SCENARIO(a12_dr6_sticky, "BD, BS, BT stay; B0-3 are those of the last #DB", 0)
 		{ "exec", "DB+0/ffff4ff4", a12_nop, DR6_BS | DR6_B1, DR7_BP(2, RW_EXEC, LEN_1), 0 },
 		{ "exec-cpuid", "DB+0/ffff4ff4", a12_cpuid, DR6_BS | DR6_B1, DR7_BP(2, RW_EXEC, LEN_1), 0 },
 		{ "s02", "DB+3/ffff4ff1", a12_store, DR6_BS | DR6_B3, DR7_BP(0, RW_WRITE, LEN_1), 0 },
-		{ "data", "DB+3/ffffaff1", a12_store, DR6_BD | DR6_BT | DR6_B3, DR7_BP(0, RW_WRITE, LEN_1), 0 },
+		{ "data", "DB+3/ffff2ff1", a12_store, DR6_BD | DR6_B3, DR7_BP(0, RW_WRITE, LEN_1), 0 },
 		{ "s04", "DB+1/ffff6ff0", a12_nop, DR6_BD, 0, FL_TF },
 		{ "step", "DB+1/ffff6ff0", a12_nop, DR6_BD | DR6_B0 | DR6_B1 | DR6_B2 | DR6_B3, 0, FL_TF },
-		{ "step-cpuid", "DB+2/ffffeff0", a12_cpuid, DR6_BD | DR6_BT | DR6_B0, 0, FL_TF },
+		{ "step-cpuid", "DB+2/ffff6ff0", a12_cpuid, DR6_BD | DR6_B0, 0, FL_TF },
+		{ "bt", "DB+1/ffffcff0", a12_nop, DR6_BT, 0, FL_TF },
 	};
 
 	db.keep_dr6 = true;
@@ -50,12 +51,14 @@ SCENARIO(a12_dr6_sticky, "BD, BS, BT stay; B0-3 are those of the last #DB", 0)
 		struct run r = { .code = a12_nop, .regs = { .rbx = (uint64_t)watch_buf } };
 		uint64_t v;
 
-		write_dr6(DR6_INIT | DR6_BS | DR6_BT | DR6_B0);
+		trap_clear();
+		write_dr6(DR6_INIT | DR6_BS | DR6_B0);
 		write_dr7(DR7_INIT | DR7_GD);
 		fx(k);
 		try_mov_from_dr(0, &v);
-		check_eq(fmt("A12.gd.%s", fx_name(k)), "GD: BD joins, B0 goes", trap_nth(VEC_DB, 0)->dr6, 0xffffeff0);
+		check_eq(fmt("A12.gd.%s", fx_name(k)), "GD: BD joins, B0 goes", trap_nth(VEC_DB, 0)->dr6, 0xffff6ff0);
 		write_dr6(DR6_INIT | DR6_BS);
+		write_dr2(0);
 		write_dr0((uint64_t)a12_nop);
 		write_dr7(DR7_INIT | DR7_BP(0, RW_EXEC, LEN_1));
 		fx(k);

@@ -56,7 +56,9 @@ bool check_str(const char *id, const char *desc, const char *actual, const char 
 bool check_le(const char *id, const char *desc, uint64_t actual, uint64_t bound);
 /* Compare the whole trap log with a text: entries joined by ';', each NAME+OFF where NAME is the vector (DB, BP, UD, GP, PF,
  * AC, I80, or Vxx) and OFF the hex offset of the pushed RIP from `base` ("-OFF" below, "@" + hex when over 64 KiB away).
- * DB has "/DR6" in hex as the handler read it; vectors with an error code have "(code)". Empty log: "none". */
+ * DB has "/DR6" in hex as the handler read it; vectors with an error code have "(code)". Empty log: "none".
+ * "@handlerNN": at the first instruction of the handler of vector NN (a second #DB there ends the run: end = VEC_DB).
+ * Eight or more equal entries in a row are one with "*COUNT" (a storm). */
 bool check_trace(const char *id, const char *desc, const void *base, const char *expected);
 void check_skip(const char *id, const char *desc, const char *reason);
 void check_error(const char *id, const char *desc, const char *reason);
@@ -124,7 +126,7 @@ struct db_cfg {
 	bool read_debugctl;      /* also RDMSR DEBUGCTL: an extra exit under a hypervisor [false] */
 	bool no_auto_rf;         /* do not set RF when an enabled exec breakpoint matches RIP [false] */
 	bool anywhere;           /* #DBs are expected outside run_code() as well: C code steps or hits watchpoints itself [false] */
-	unsigned storm;          /* more #DBs than this end the scenario with ERROR [TRAP_LOG_MAX] */
+	unsigned storm;          /* more #DBs than this end the run (end = VEC_DB), outside a run the scenario with ERROR [TRAP_LOG_MAX] */
 };
 extern struct db_cfg db;
 

@@ -37,6 +37,8 @@ static struct trap_frame run_frame __attribute__((aligned(16)));
 static volatile unsigned fault_vec = NO_FAULT;
 static unsigned db_depth, db_seen;
 
+#define DB_STACK_STEP 0x1000 /* of the 16 KiB at IST1 */
+
 /* ---- Tables ---- */
 
 void trap_set_gate(unsigned vec, const void *handler, unsigned ist, unsigned dpl)
@@ -83,6 +85,7 @@ void trap_reset(void)
 	db = (struct db_cfg){ .storm = TRAP_LOG_MAX };
 	running = NULL;
 	db_depth = 0;
+	tss.ist[0] = (uint64_t)ist_db_top;
 	trap_clear();
 }
 
@@ -148,6 +151,17 @@ static bool vec_has_error(unsigned vec)
 	return vec == 8 || (vec >= 10 && vec <= 14) || vec == 17;
 }
 
+static unsigned same_records(unsigned i)
+{
+	const struct trap_rec *a = &trap_log.rec[i];
+	unsigned n = 1;
+
+	while (i + n < trap_log.n && trap_log.rec[i + n].vec == a->vec && trap_log.rec[i + n].rip == a->rip &&
+	       trap_log.rec[i + n].dr6 == a->dr6 && trap_log.rec[i + n].err == a->err)
+		n++;
+	return n;
+}
+
 /* Uses no fmt(): the caller's check id lives in that ring. */
 const char *trap_render(const void *base)
 {
@@ -161,14 +175,24 @@ const char *trap_render(const void *base)
 		int64_t off = (int64_t)(r->rip - (uint64_t)base);
 		bool far = off > 0xffff || off < -0xffff;
 		size_t room = (size_t)(out + sizeof(out) - p);
+		unsigned same = same_records(i);
 
-		p += format_to(p, room, "%s%s%c%lx", i ? ";" : "", vec_name(r->vec), far ? '@' : off < 0 ? '-' : '+',
-			       far ? r->rip : (uint64_t)(off < 0 ? -off : off));
+		p += format_to(p, room, "%s%s", i ? ";" : "", vec_name(r->vec));
+		room = (size_t)(out + sizeof(out) - p);
+		if (r->rip - (uint64_t)trap_stubs < 16 * 256)
+			p += format_to(p, room, "@handler%lx", (r->rip - (uint64_t)trap_stubs) / 16);
+		else
+			p += format_to(p, room, "%c%lx", far ? '@' : off < 0 ? '-' : '+', far ? r->rip : (uint64_t)(off < 0 ? -off : off));
 		room = (size_t)(out + sizeof(out) - p);
 		if (r->vec == VEC_DB)
 			p += format_to(p, room, "/%lx", r->dr6);
 		else if (vec_has_error(r->vec))
 			p += format_to(p, room, "(%lx)", r->err);
+		if (same >= 8) {
+			room = (size_t)(out + sizeof(out) - p);
+			p += format_to(p, room, "*%u", same);
+			i += same - 1;
+		}
 	}
 	return out;
 }
@@ -214,39 +238,6 @@ static void db_auto_rf(struct trap_frame *f, const struct trap_rec *r)
 			f->rflags |= FL_RF;
 }
 
-static void db_trap(struct trap_frame *f)
-{
-	struct trap_rec *r;
-	bool taken;
-
-	/* GD still set in here, a step of the handler, or a breakpoint on it: this stack has just been overwritten. */
-	if (db_depth++)
-		scenario_error("#DB inside the #DB handler, rip=0x%lx", f->rip);
-	r = log_trap(f);
-	if (!db.no_dr_access) {
-		r->dr6 = read_dr6();
-		r->dr7 = read_dr7();
-		if (!db.keep_dr6)
-			write_dr6(DR6_INIT);
-		if (!db.no_auto_rf)
-			db_auto_rf(f, r);
-	}
-	if (db.read_debugctl && env.debugctl)
-		try_rdmsr(MSR_DEBUGCTL, &r->debugctl);
-	taken = hooks[VEC_DB] && hooks[VEC_DB](f, r);
-	if (!taken) {
-		bool fixed = (r->dr6 & DR6_BD) && fixup(f);
-
-		if (++db_seen > db.storm)
-			scenario_error("#DB storm: more than %u, rip=0x%lx dr6=0x%lx", db.storm, r->rip, r->dr6);
-		if (!running && !fixed && !db.anywhere)
-			scenario_error("unexpected #DB rip=0x%lx dr6=0x%lx dr7=0x%lx", r->rip, r->dr6, r->dr7);
-		if (db.clear_tf_after && db_seen >= db.clear_tf_after)
-			f->rflags &= ~FL_TF;
-	}
-	db_depth--;
-}
-
 static __attribute__((noreturn)) void run_finish(const struct trap_frame *f)
 {
 	struct run *r = running;
@@ -258,6 +249,70 @@ static __attribute__((noreturn)) void run_finish(const struct trap_frame *f)
 	r->end_rflags = f->rflags;
 	running = NULL;
 	run_leave();
+}
+
+/* What the guest's own handler would do first. When GD was not cleared (rule A11 broken) the first MOV faults into here again,
+ * on the stack below; the second try then works where at least that #DB clears GD. The record keeps what the break looked like. */
+static void db_read_registers(struct trap_rec *r)
+{
+	uint64_t gd = 0;
+
+	while (try_mov_from_dr(6, &r->dr6) != NO_FAULT) {
+		if (gd)
+			scenario_error("DR7.GD does not clear in the #DB handler, rip=0x%lx", r->rip);
+		gd = DR7_GD;
+	}
+	r->dr7 = read_dr7() | gd;
+}
+
+static void db_policy(struct trap_frame *f, struct trap_rec *r)
+{
+	bool fixed = (r->dr6 & DR6_BD) && fixup(f);
+
+	if (++db_seen > db.storm && running) {
+		db_depth = 0;
+		tss.ist[0] += DB_STACK_STEP;
+		run_finish(f);
+	}
+	if (db_seen > db.storm)
+		scenario_error("#DB storm: more than %u, rip=0x%lx dr6=0x%lx", db.storm, r->rip, r->dr6);
+	if (!running && !fixed && !db.anywhere)
+		scenario_error("unexpected #DB rip=0x%lx dr6=0x%lx dr7=0x%lx", r->rip, r->dr6, r->dr7);
+	if (db.clear_tf_after && db_seen >= db.clear_tf_after)
+		f->rflags &= ~FL_TF;
+}
+
+static void db_trap(struct trap_frame *f)
+{
+	struct trap_rec *r;
+
+	if (db_depth) {
+		if (db_depth == 1 && fixup(f))
+			return;
+		scenario_error("#DB inside the #DB handler, rip=0x%lx", f->rip);
+	}
+	db_depth = 1;
+	tss.ist[0] -= DB_STACK_STEP; /* a nested #DB must not overwrite this frame */
+	r = log_trap(f);
+	if (!db.no_dr_access) {
+		db_read_registers(r);
+		if (!db.keep_dr6)
+			write_dr6(DR6_INIT);
+		if (!db.no_auto_rf)
+			db_auto_rf(f, r);
+	}
+	if (db.read_debugctl && env.debugctl)
+		try_rdmsr(MSR_DEBUGCTL, &r->debugctl);
+	/* A second #DB before the handler's first instruction has overwritten the first one's frame: nowhere to return to. */
+	if (running && f->rip == (uint64_t)trap_stubs + 16 * VEC_DB) {
+		db_depth = 0;
+		tss.ist[0] += DB_STACK_STEP;
+		run_finish(f);
+	}
+	if (!hooks[VEC_DB] || !hooks[VEC_DB](f, r))
+		db_policy(f, r);
+	tss.ist[0] += DB_STACK_STEP;
+	db_depth = 0;
 }
 
 void trap_entry(struct trap_frame *f)
