@@ -144,6 +144,8 @@ void scenario_run(const struct scenario *s, unsigned number)
 	scenario_active = false;
 	trap_reset();
 	debug_state_reset();
+	if (!line)
+		check_error("run", "the scenario checks something", "no check ran");
 	print("1..%u\n", line);
 	console_indent = false;
 	print("%s %u %s%s%s\n", now.fail || now.error ? "not ok" : "ok", number, s->name,

@@ -21,7 +21,8 @@ void console_init(void)
 
 static void put_raw(char c)
 {
-	while (!(io_inb(UART + 5) & 0x20))
+	/* drover's UART is always ready; asking it would double the exits of every line. */
+	while (!env.drover && !(io_inb(UART + 5) & 0x20))
 		;
 	io_outb(UART, (uint8_t)c);
 }

@@ -19,6 +19,7 @@ extern bool console_indent; /* inside a scenario: each line begins with two blan
 void trap_init(void);
 void trap_reset(void); /* hooks, gates, log, db_cfg back to default */
 void trap_entry(struct trap_frame *f);
+bool trap_fixup(struct trap_frame *f); /* try.c: a ring-0 instruction of the exception table: go to its fixup */
 void run_enter(const struct trap_frame *f);
 __attribute__((noreturn)) void run_leave(void);
 __attribute__((returns_twice)) int ctx_save(void);
