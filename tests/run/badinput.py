@@ -1,0 +1,217 @@
+# SPDX-License-Identifier: MIT
+"""What drover is given wrong, and the message and the exit code that it answers with; and the storms, bare and inside."""
+
+import re
+import signal
+from dataclasses import dataclass
+
+import elfmake
+import emulators
+import exitcodes
+import job
+import rungs
+
+FILES = emulators.BUILD / "bad"
+GOOD = (FILES / "good.elf", "vm=next mem=8")
+
+
+@dataclass(frozen=True)
+class Case:
+    """A case. where: qemu | bochs-svm | bochs-vmx. code: how drover ends, or "hang" for a bare run that must not end.
+    says: every pattern has to be on the serial line; never: none of these."""
+    name: str
+    where: str
+    code: str
+    says: tuple
+    modules: tuple = ()
+    options: str = ""
+    never: tuple = ()
+    bare: str = ""       # the scenario, with no drover
+    cpu: str = None
+    mem: int = 256
+    timeout: float = 60
+    recurses: bool = False  # a bare storm may also end the emulator itself
+
+
+def guest(scenario, options="budget=1000"):
+    """A VM with a guest that misbehaves, and one behind it that has to run and pass all the same."""
+    return ((rungs.GUEST, ("vm=bad mem=16 %s" % options).strip() + " -- scenario=%s" % scenario), GOOD)
+
+
+NEXT_RAN = r"^drover: vm next: ended: status 0x10"
+
+
+def stopped(why):
+    """Patterns: the VM was stopped for this reason, and the next one ran."""
+    return (r"^drover: vm bad: stopped: .*%s" % why, NEXT_RAN)
+
+
+def module_cases():
+    """Modules that cannot be run."""
+    def one(name, file, says, code="EXIT_BADMODULE", options="vm=bad mem=16"):
+        return Case(name, "qemu", code, (r"^drover: .*%s" % says,), ((FILES / file, options),), never=(r"^drover: verdict PASS",))
+    return [
+        Case("no-module", "qemu", "EXIT_NOMODULE", (r"^drover: .*no .*module",)),
+        Case("good-module", "qemu", "EXIT_PASS", (NEXT_RAN,), (GOOD,)),
+        one("no-elf", "no_elf.bin", r"(not? an? elf|no elf|elf)"),
+        one("header-cut", "header_cut.elf", r"(truncated|too short|elf)"),
+        one("truncated", "truncated.elf", r"truncated"),
+        one("overlap", "overlap.elf", r"overlap"),
+        one("needs-more-memory", "huge.elf", r"memory"),
+        one("address-wraps", "wrap.elf", r"(wrap|memory|outside)"),
+        one("entry-outside", "entry_out.elf", r"entry"),
+        one("no-multiboot", "no_multiboot.elf", r"multiboot"),
+        one("headers-outside", "phdr_out.elf", r"(truncated|program header|outside)"),
+        one("segment-outside-file", "offset_out.elf", r"(truncated|outside)"),
+        one("vm-needs-more-than-host", "good.elf", r"(memory|RAM)", "EXIT_NOMEM", "vm=bad mem=4000"),
+    ]
+
+
+def option_cases():
+    """Words that drover or the guest does not know."""
+    def drover(name, options, word):
+        return Case(name, "qemu", "EXIT_BADOPT", (r"^drover: .*%s" % re.escape(word),), (GOOD,), options, (NEXT_RAN,))
+
+    def module(name, text, word):
+        return Case(name, "qemu", "EXIT_BADOPT", (r"^drover: .*%s" % re.escape(word),), ((FILES / "good.elf", text),),
+                    never=(r"^drover: verdict PASS",))
+    return [
+        drover("unknown-option", "colour=blue", "colour"),
+        drover("unknown-flag", "verbose", "verbose"),
+        drover("unknown-backend", "backend=xen", "xen"),
+        drover("unknown-policy", "dbg=sometimes", "sometimes"),
+        drover("bad-number", "budget=12x", "12x"),
+        drover("unknown-fault", "fault=gremlins", "gremlins"),
+        module("unknown-vm-option", "vm=bad flavour=salt", "flavour"),
+        module("bad-vm-memory", "vm=bad mem=lots", "lots"),
+        module("vm-memory-below-minimum", "vm=bad mem=1", "mem"),
+        Case("unknown-scenario", "qemu", "EXIT_BADOPT",
+             (r"^\[bad\] guest: unknown scenario: no_such_thing", r"^drover: vm bad: ended: status 0x20", NEXT_RAN),
+             guest("no_such_thing", "")),
+        Case("unknown-guest-option", "qemu", "EXIT_BADOPT", (r"^\[bad\] guest: unknown option: speed=1", NEXT_RAN),
+             ((rungs.GUEST, "vm=bad mem=16 -- speed=1"), GOOD)),
+    ]
+
+
+def machine_cases():
+    """Machines that cannot do it."""
+    return [
+        Case("no-svm", "qemu", "EXIT_NOVIRT", (r"^drover: .*(SVM|VMX)",), (GOOD,), cpu="qemu64,-svm", never=(NEXT_RAN,)),
+        Case("no-npt", "qemu", "EXIT_NOVIRT", (r"^drover: .*(nested pag|NPT)",), (GOOD,), cpu="qemu64,+svm",
+             never=(NEXT_RAN,)),
+        Case("no-vmx-asked-for", "qemu", "EXIT_NOVIRT", (r"^drover: .*VMX",), (GOOD,), "backend=vmx", (NEXT_RAN,)),
+        Case("little-ram", "qemu", "EXIT_NOMEM", (r"^drover: .*(ram|memory)",), (GOOD,), mem=16, never=(NEXT_RAN,)),
+        Case("vtx-locked", "bochs-vmx", "EXIT_LOCKED", (r"^drover: .*firmware locked VT-x off: IA32_FEATURE_CONTROL=",),
+             (GOOD,), "backend=vmx fault=vtx-locked", (NEXT_RAN,), mem=128),
+        Case("no-svm-asked-for", "bochs-vmx", "EXIT_NOVIRT", (r"^drover: .*SVM",), (GOOD,), "backend=svm", (NEXT_RAN,), mem=128),
+    ]
+
+
+def guest_cases(where):
+    """Guests that misbehave."""
+    svm = where == "bochs-svm"
+    made = [
+        Case("triple-fault", where, "EXIT_TRIPLE", stopped("triple"), guest("triple_fault")),
+        Case("loop-if1", where, "EXIT_BUDGET", stopped("budget"), guest("loop_if1")),
+        Case("no-memory-there", where, "EXIT_BADMEM", stopped("memory"), guest("touch_nomem")),
+        Case("halted", where, "EXIT_HALTED", stopped("halt"), guest("halt_if0")),
+        Case("storm-db-code", where, "EXIT_BUDGET", stopped("budget"), guest("storm_db_code"), never=(r"^\[bad\] !",)),
+        Case("some-checks-fail", where, "EXIT_ERROR", (r"^drover: vm bad: ended: status 0x12", NEXT_RAN), guest("always_fails")),
+        Case("exit-value-unknown", where, "EXIT_ERROR", (r"^drover: vm bad: .*0x0*5", NEXT_RAN), guest("bad_exit")),
+    ]
+    if not svm:  # Bochs SVM ignores the host's IF at VMRUN: nothing ends a guest with IF=0 there (emulators.md, section 4)
+        made.append(Case("loop-if0", where, "EXIT_BUDGET", stopped("budget"), guest("loop_if0")))
+    if where != "qemu":  # QEMU's data breakpoints do not fire while an exception is being pushed
+        made.append(Case("storm-db", where, "EXIT_BUDGET", stopped("budget"), guest("storm_db"), never=(r"^\[bad\] !",)))
+    if where == "bochs-vmx":  # QEMU raises no #AC
+        made.append(Case("storm-ac", where, "EXIT_BUDGET", stopped("budget"), guest("storm_ac"), never=(r"^\[bad\] [!n]",)))
+    return made
+
+
+def bare_cases():
+    """The storms with no hypervisor: each has to hang the machine, else the case above proves nothing."""
+    def storm(name, where, recurses=False):
+        return Case("bare-%s" % name.replace("_", "-"), where, "hang", (r"^# %s: begins" % name,), bare=name,
+                    never=(r"^[!n]",), timeout=8, mem=128, recurses=recurses)
+    return [storm("storm_db_code", "qemu"), storm("storm_db_code", "bochs-vmx"), storm("storm_db", "bochs-vmx"),
+            # Bochs delivers an #AC inside the delivery of the one before, by recursion, until its own stack ends.
+            storm("storm_ac", "bochs-vmx", recurses=True), storm("storm_db_code", "bochs-svm"), storm("storm_db", "bochs-svm")]
+
+
+KNOWN_ABSENT = (
+    ("bochs-svm", "loop-if0", "Bochs 2.7 SVM ignores the host's IF at VMRUN: a guest with IF=0 is never interrupted"),
+    ("qemu", "storm-db", "QEMU 10 data breakpoints do not fire while an exception is being pushed: no storm to stop"),
+    ("qemu", "storm-ac", "QEMU raises no #AC"),
+)
+
+
+def cases():
+    """All of them."""
+    made = module_cases() + option_cases() + machine_cases() + bare_cases()
+    for where in ("qemu", "bochs-svm", "bochs-vmx"):
+        made += guest_cases(where)
+    return made
+
+
+def to_run(case):
+    """The emulator run of a case."""
+    platform, vendor = ("qemu", "amd") if case.where == "qemu" else ("bochs", "intel" if case.where == "bochs-vmx" else "amd")
+    mem = min(case.mem, 128) if platform == "bochs" else case.mem
+    common = dict(rung="bad-input", name="%s-%s" % (case.where, case.name), platform=platform, vendor=vendor, mem=mem,
+                  cpu=case.cpu, timeout=case.timeout)
+    if case.bare:
+        return job.Run(kernel=rungs.GUEST, cmdline="scenario=%s" % case.bare, bare=True, hangs=True, **common)
+    return job.Run(cmdline=case.options, modules=case.modules, **common)
+
+
+def verdict(case, result):
+    """The problems of a case's run."""
+    problems = []
+    if result.problem:
+        return [result.problem]
+    log = result.log.replace("\r", "")
+    for pattern in case.says:
+        if not re.search(pattern, log, re.MULTILINE | re.IGNORECASE):
+            problems.append("nothing on the serial line matches %r" % pattern)
+    for pattern in case.never:
+        if re.search(pattern, log, re.MULTILINE | re.IGNORECASE):
+            problems.append("the serial line has %r" % pattern)
+    if case.code == "hang":
+        if not result.timed_out and not (case.recurses and result.status == -signal.SIGSEGV):
+            problems.append("has to hang the bare machine, but: %s" % result.end())
+        return problems
+    if result.timed_out:
+        problems.append(result.end())
+    elif result.code != exitcodes.code(case.code):
+        problems.append("ended with %s, expected %s" % (result.end(), case.code))
+    return problems
+
+
+def check(places=None, names=()):
+    """Runs the cases of these places (all when None) and names; (passed, failed, skipped)."""
+    elfmake.write_all(FILES)
+    known = {c.name for c in cases()}
+    for name in names:
+        if name not in known:
+            print("bad-input: unknown case %s; there are: %s" % (name, " ".join(sorted(known))))
+            return [0, 1, 0]
+    wanted = [c for c in cases() if (places is None or c.where in places) and (not names or c.name in names)]
+    skipped = [] if names else [k for k in KNOWN_ABSENT if places is None or k[0] in places]
+    problem = emulators.qemu_svm_problem()
+    if problem:
+        for case in [c for c in wanted if c.where == "qemu" and not c.bare]:
+            skipped.append((case.where, case.name, problem))
+            wanted.remove(case)
+    failed = 0
+    for case, result in zip(wanted, job.execute_all([to_run(c) for c in wanted])):
+        problems = verdict(case, result)
+        print("bad-input: %s %s-%s (%s, %.1f s)" % ("FAIL" if problems else "ok", case.where, case.name, case.code, result.seconds))
+        for text in problems:
+            print("bad-input:   %s" % text)
+        if problems:
+            print(result.tail(12))
+            failed += 1
+    for where, name, why in skipped:
+        print("bad-input: skipped %s-%s: %s" % (where, name, why))
+    print("bad-input: %d passed, %d failed, %d skipped" % (len(wanted) - failed, failed, len(skipped)), flush=True)
+    return [len(wanted) - failed, failed, len(skipped)]

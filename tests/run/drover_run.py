@@ -1,0 +1,188 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""The runner: boots drover or the bare guest on an emulator, judges what it says. `drover_run.py --help` lists the commands."""
+
+import argparse
+import os
+import re
+import subprocess
+import sys
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+sys.dont_write_bytecode = True
+
+import badinput  # noqa: E402
+import bench  # noqa: E402
+import bootcheck  # noqa: E402
+import emulators  # noqa: E402
+import exitcodes  # noqa: E402
+import expect  # noqa: E402
+import job  # noqa: E402
+import rungs  # noqa: E402
+import table  # noqa: E402
+
+PARTS = ("host", "bare", "svm", "vmx", "boot", "lint")
+
+
+def choose_platform(platform, backend):
+    """(rung, words about the choice) of `make run`."""
+    if platform == "bochs":
+        name = "svm-bochs" if backend == "svm" else "vmx-bochs"
+        return rungs.RUNGS[name], "Bochs %s, CPU model %s" % (
+            emulators.version_text("bochs"), emulators.BOCHS_CPU[rungs.RUNGS[name].vendor])
+    vendor, why = emulators.kvm_offer()
+    if vendor and backend in ("", "auto", vendor):
+        failed = emulators.kvm_trial(rungs.GUEST)
+        if not failed:
+            return rungs.RUNGS["kvm"], "QEMU with KVM, %s (%s)" % (vendor, why)
+        why = failed
+    elif vendor:
+        why = "it nests %s, and BACKEND=%s was asked for" % (vendor, backend)
+    if backend == "vmx":
+        return None, "BACKEND=vmx in QEMU needs KVM with nested VMX (%s); TCG has no VMX. Use PLATFORM=bochs" % why
+    text = "QEMU TCG with SVM; not KVM: %s" % why
+    problem = emulators.qemu_svm_problem()
+    return rungs.RUNGS["svm-qemu"], text + ("; " + problem if problem else "")
+
+
+def cmd_run(args):
+    """make run."""
+    rung, words = choose_platform(args.platform, args.backend)
+    print("run: %s" % words, flush=True)
+    if rung is None:
+        return 1
+    whole = args.scenario == "all"
+    result = job.execute(rungs.runs(rung, args.scenario, args.options)[0], stream=True)
+    if args.scenario == "list":
+        return 0 if result.code == exitcodes.code("EXIT_PASS") else 1
+    outcome = rungs.judge(rung, [result], whole)
+    print()
+    table.print_outcome(outcome)
+    for key, reason in outcome.judgement.known:
+        print("known deviation: %s: %s" % (key, reason))
+    if not args.list_skips:
+        print("log: %s" % (result.run.workdir / "serial.log"))
+    print("verdict: %s, drover ended with %s" % ("PASS" if outcome.judgement.good else "FAIL",
+                                                exitcodes.name_of(result.code)))
+    return 0 if outcome.judgement.good else 1
+
+
+def run_rungs(names):
+    """Runs and prints rungs; their counts."""
+    counts = [0, 0, 0]
+    for outcome in rungs.run_all(names):
+        table.print_outcome(outcome)
+        counts = [a + b for a, b in zip(counts, outcome.counts)]
+    return counts
+
+
+def add(*parts):
+    """Sums of (passed, failed, skipped)."""
+    return [sum(values) for values in zip(*parts)]
+
+
+def cmd_check(args):
+    """make check-bare, -svm, -vmx, -boot."""
+    if args.part == "bare":
+        counts = run_rungs(("bare-qemu", "bare-bochs-intel", "bare-bochs-amd"))
+    elif args.part == "svm":
+        counts = add(run_rungs(("svm-qemu", "svm-bochs", "kvm")), badinput.check(("qemu", "bochs-svm")), bench.check())
+    elif args.part == "vmx":
+        counts = add(run_rungs(("vmx-bochs",)), badinput.check(("bochs-vmx",)))
+    else:
+        counts = bootcheck.check()
+    table.save_part(args.part, *counts)
+    return 1 if counts[1] else 0
+
+
+def cmd_count(args):
+    """Runs a command of another part, shows its output, and keeps the counts that its last `N passed, N failed` line says."""
+    process = subprocess.Popen(args.command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
+                               close_fds=False)  # a make below shares the job server of the make above
+    found = None
+    for raw in process.stdout:
+        line = raw.decode("utf-8", "replace")
+        sys.stdout.write(line)
+        sys.stdout.flush()
+        match = re.match(r"^(?:\w+: )?(\d+) passed, (\d+) failed(?:, (\d+) skipped)?\s*$", line)
+        if match:
+            found = [int(n or 0) for n in match.groups()]
+    status = process.wait()
+    if found is None:
+        print("check-%s: no line 'N passed, N failed' in its output" % args.part)
+        found = [0, 1, 0]
+    elif status and not found[1]:
+        print("check-%s: ended with status %d though it names no failure" % (args.part, status))
+        found[1] = 1
+    table.save_part(args.part, *found)
+    return 1 if found[1] else 0
+
+
+def cmd_suggest(args):
+    """Prints expectation lines for what is not ok and unlisted on a rung, reasons to be written."""
+    rung = rungs.RUNGS[args.rung]
+    reason = rungs.absent(rung)
+    if reason:
+        print("# absent: %s" % reason)
+        return 1
+    outcome = rungs.judge(rung, job.execute_all(rungs.runs(rung)))
+    for line in expect.suggest(outcome.judgement, rungs.version(rung)):
+        print(line)
+    for text in outcome.judgement.failed + outcome.judgement.errors:
+        if "unlisted" not in text:
+            print("# %s" % text)
+    return 0
+
+
+def cmd_rung(args):
+    """Runs and judges single rungs."""
+    counts = run_rungs(args.rungs)
+    return 1 if counts[1] else 0
+
+
+def cmd_sum(_):
+    """The end of make check."""
+    return 0 if table.sum_parts(PARTS) else 1
+
+
+def parser():
+    """The command line."""
+    top = argparse.ArgumentParser(description=__doc__)
+    subs = top.add_subparsers(dest="verb", required=True)
+    sub = subs.add_parser("run", help="boot drover with the guest, stream the log, judge it")
+    sub.add_argument("--platform", choices=("qemu", "bochs"), default="qemu")
+    sub.add_argument("--backend", choices=("", "auto", "svm", "vmx"), default="")
+    sub.add_argument("--scenario", default="all")
+    sub.add_argument("--options", default="", help="more options for drover's own command line")
+    sub.set_defaults(call=cmd_run, list_skips=False)
+    sub = subs.add_parser("check", help="one part of make check")
+    sub.add_argument("part", choices=("bare", "svm", "vmx", "boot"))
+    sub.set_defaults(call=cmd_check)
+    sub = subs.add_parser("count", help="run a command and keep its counts as a part of make check")
+    sub.add_argument("part", choices=PARTS)
+    sub.add_argument("command", nargs=argparse.REMAINDER)
+    sub.set_defaults(call=cmd_count)
+    sub = subs.add_parser("rung", help="run single rungs: %s" % " ".join(rungs.RUNGS))
+    sub.add_argument("rungs", nargs="+", choices=sorted(rungs.RUNGS))
+    sub.set_defaults(call=cmd_rung)
+    sub = subs.add_parser("suggest", help="expectation lines for what is unlisted on a rung")
+    sub.add_argument("rung", choices=sorted(rungs.RUNGS))
+    sub.set_defaults(call=cmd_suggest)
+    sub = subs.add_parser("bad-input", help="single bad-input cases, or all")
+    sub.add_argument("names", nargs="*")
+    sub.set_defaults(call=lambda args: 1 if badinput.check(None, args.names)[1] else 0)
+    subs.add_parser("bench", help="instructions per operation against their bounds").set_defaults(
+        call=lambda _: 1 if bench.check()[1] else 0)
+    subs.add_parser("table", help="the table of what ran last").set_defaults(call=lambda _: table.print_table() or 0)
+    subs.add_parser("sum", help="the sum of all parts").set_defaults(call=cmd_sum)
+    return top
+
+
+def main():
+    """Status 0 only if nothing failed."""
+    args = parser().parse_args()
+    return args.call(args)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: MIT
+# Targets that run things: deps, run, check and its parts, bench. Included by the top Makefile.
+
+PLATFORM ?= qemu
+BACKEND ?=
+SCENARIO ?= all
+OPTIONS ?=
+RUNNER := python3 tests/run/drover_run.py
+CHECK_PARTS := lint host bare svm vmx boot
+
+.PHONY: deps run bench check check-host check-bare check-svm check-vmx check-boot check-lint run-need run-build
+
+# `make deps check` is one command: deps has to be over before anything else begins, with -j as well.
+ifneq (,$(filter deps,$(MAKECMDGOALS)))
+.NOTPARALLEL:
+endif
+
+deps:
+	@sh tests/run/deps.sh
+
+# These come as recipes, not as prerequisites, so that deps can come first and nothing is built without a compiler.
+define need
+	@missing=$$(sh tests/run/deps.sh missing) || { echo "missing packages: $$missing (make deps installs them)"; exit 1; }
+endef
+define build
+	+@$(MAKE) --no-print-directory all
+endef
+DEPS_FIRST := $(filter deps,$(MAKECMDGOALS))
+
+run: | $(DEPS_FIRST)
+	$(need)
+	$(build)
+	@$(RUNNER) run --platform "$(PLATFORM)" --backend "$(BACKEND)" --scenario "$(SCENARIO)" --options "$(OPTIONS)"
+
+bench: | $(DEPS_FIRST)
+	$(need)
+	$(build)
+	@$(RUNNER) bench
+
+# All parts run, whatever the earlier ones found; the last line sums them.
+check: | $(DEPS_FIRST)
+	$(need)
+	@rm -rf build/results build/logs
+	+@for part in $(CHECK_PARTS); do echo "== check-$$part"; $(MAKE) --no-print-directory check-$$part || true; done
+	@$(RUNNER) sum
+
+check-lint: | $(DEPS_FIRST)
+	$(need)
+	@$(RUNNER) count lint python3 tests/lint/lint.py
+
+check-host: | $(DEPS_FIRST)
+	$(need)
+	+@$(RUNNER) count host $(MAKE) --no-print-directory host-tests
+
+check-bare check-svm check-vmx: | $(DEPS_FIRST)
+	$(need)
+	$(build)
+	@$(RUNNER) check $(@:check-%=%)
+
+check-boot: | $(DEPS_FIRST)
+	$(need)
+	$(build)
+	+@$(MAKE) --no-print-directory iso usb
+	@$(RUNNER) check boot

@@ -1,0 +1,204 @@
+# SPDX-License-Identifier: MIT
+"""The manifest: which rungs there are, what runs on each, which source document each proves, and how a rung is judged."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import emulators
+import exitcodes
+import expect
+import job
+import ktap
+
+BUILD = emulators.BUILD
+DROVER = BUILD / "drover.elf"
+GUEST = BUILD / "guest.elf"
+RESULTS = BUILD / "results"
+EXPECT = Path("tests/run/expect")
+
+# A source document's scenario, by prefix, and the rungs that prove it: there it is never listed.
+PROOFS = {
+    "doc0_": ("svm-qemu", "svm-bochs", "vmx-bochs"),
+    "doc1_": ("vmx-bochs", "svm-bochs"),
+    "doc2_": ("svm-bochs",),
+}
+
+
+@dataclass(frozen=True)
+class Rung:
+    """One way to run the guest's scenarios. bare: the rung without a hypervisor on the same emulator."""
+    name: str
+    platform: str
+    vendor: str = "amd"
+    backend: str = ""      # "" = no hypervisor
+    bare: str = ""
+    timeout: float = 120
+
+
+RUNGS = {r.name: r for r in (
+    Rung("bare-qemu", "qemu"),
+    Rung("bare-bochs-intel", "bochs", "intel", timeout=240),
+    Rung("bare-bochs-amd", "bochs", "amd", timeout=240),
+    Rung("svm-qemu", "qemu", "amd", "svm", "bare-qemu"),
+    Rung("svm-bochs", "bochs", "amd", "svm", "bare-bochs-amd", timeout=300),
+    Rung("vmx-bochs", "bochs", "intel", "vmx", "bare-bochs-intel", timeout=300),
+    Rung("kvm", "kvm", "", "auto"),
+)}
+
+
+def modules(scenarios="all"):
+    """What drover runs: the guest alone; then, when all is asked for, two VMs that share a CPU."""
+    one = ((GUEST, "vm=l2 mem=32 lab -- scenario=%s" % scenarios),)
+    if scenarios != "all":
+        return one
+    return one + ((GUEST, "vm=a mem=16 lab group=1 -- scenario=isolation"),
+                  (GUEST, "vm=b mem=16 lab group=1 -- scenario=peer"))
+
+
+def runs(rung, scenarios="all", options=""):
+    """The emulator runs of a rung."""
+    common = dict(rung=rung.name, name="main", platform=rung.platform, vendor=rung.vendor, timeout=rung.timeout)
+    if rung.platform == "bochs":
+        common["mem"] = 128
+    if not rung.backend:
+        return [job.Run(kernel=GUEST, cmdline="scenario=%s" % scenarios, bare=True, **common)]
+    return [job.Run(kernel=DROVER, cmdline=("backend=%s %s" % (rung.backend, options)).strip(),
+                    modules=modules(scenarios), **common)]
+
+
+def absent(rung):
+    """Why this rung cannot run on this machine, or None. Only kvm and svm on an old QEMU may be absent."""
+    if rung.platform == "kvm":
+        vendor, why = emulators.kvm_offer()
+        return why if vendor is None else emulators.kvm_trial(GUEST)
+    if rung.name == "svm-qemu":
+        return emulators.qemu_svm_problem()
+    return None
+
+
+def version(rung):
+    """The emulator's name and version, as expectation lists write it."""
+    return emulators.version_text("bochs" if rung.platform == "bochs" else "qemu")
+
+
+def guest_hash():
+    """Identifies the guest image: bare results are compared with those of the same image only."""
+    return hashlib.sha256(GUEST.read_bytes()).hexdigest() if GUEST.exists() else ""
+
+
+def collect(result):
+    """(checks, problems) of a run: all VMs' reports merged. A scenario that one VM skips as a whole and another runs
+    (it needs a peer) counts where it ran."""
+    reports = []
+    if result.run.bare:
+        reports.append(("", ktap.parse_text(result.log)))
+    else:
+        reports += [(name, ktap.parse(lines)) for name, lines in ktap.split_vms(result.log).items()]
+    problems, checks = [], []
+    if not reports:
+        problems.append("no VM said anything")
+    for name, report in reports:
+        problems += ["%s%s" % ("vm %s: " % name if name else "", p) for p in report.problems]
+        checks.append(report.checks)
+    ran = {c.scenario for group in checks for c in group if c.ident != "all"}
+    merged = [c for group in checks for c in group
+              if not (c.ident == "all" and c.status == ktap.SKIP and c.scenario in ran)]
+    return merged, problems + _end_problems(result, merged)
+
+
+def _end_problems(result, checks):
+    """The run has to end by itself, with the code that fits its checks."""
+    if result.problem:
+        return [result.problem]
+    if result.timed_out:
+        return ["no end within %d s" % (result.run.timeout * job.SCALE)]
+    statuses = {c.status for c in checks}
+    want = "EXIT_ERROR" if ktap.ERROR in statuses else "EXIT_FAIL" if ktap.FAIL in statuses else "EXIT_PASS"
+    if result.run.bare and result.run.platform == "bochs":
+        return []  # no exit code leaves a bare Bochs: the totals line stands for it
+    if result.code != exitcodes.code(want):
+        return ["ended with %s, its checks say %s" % (result.end(), want)]
+    return []
+
+
+@dataclass
+class Outcome:
+    """A judged rung."""
+    rung: Rung
+    judgement: expect.Judgement
+    checks: list
+    results: list
+    absent: str = ""
+
+    @property
+    def counts(self):
+        """(passed, failed, skipped): known deviations count as skipped, they are neither proof nor news."""
+        judged = self.judgement
+        return (len(judged.ok), len(judged.failed) + len(judged.errors), len(judged.skipped) + len(judged.known))
+
+
+def bare_statuses(rung):
+    """({key: status}, note) of the matching bare rung; (None, note) when it was not run with this image."""
+    if not rung.bare:
+        return None, ""
+    path = RESULTS / ("rung-%s.json" % rung.bare)
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None, "not compared with %s, which has not run (make check-bare)" % rung.bare
+    if data.get("guest") != guest_hash():
+        return None, "not compared with %s, which ran another guest image (make check-bare)" % rung.bare
+    return data["checks"], ""
+
+
+def judge(rung, results, whole=True, alone=False):
+    """The Outcome of a rung's runs; whole: all scenarios ran; alone: one VM, so that what needs a second one may be absent."""
+    entries, problems = expect.load(EXPECT / rung.name)
+    checks, broken = [], []
+    for result in results:
+        found, wrong = collect(result)
+        checks += found
+        broken += ["%s: ERROR: %s" % (result.run.name, p) for p in wrong]
+    if alone:
+        checks = [c for c in checks if not (c.ident == "all" and c.reason == "no second VM in this group")]
+    proofs = [prefix for prefix, proving in PROOFS.items() if rung.name in proving]
+    bare, note = bare_statuses(rung)
+    judgement = expect.judge(checks, entries, version(rung), whole, proofs, problems, bare)
+    judgement.errors += broken
+    if note:
+        judgement.notes.append(note)
+    return Outcome(rung, judgement, checks, results)
+
+
+def save(outcome):
+    """Keeps a rung's checks for the comparison and for the final table."""
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    passed, failed, skipped = outcome.counts
+    judged = outcome.judgement
+    known = {key for key, _ in judged.known}
+    marks = {c.key: ("known" if c.key in known else c.status) for c in outcome.checks}
+    data = {"rung": outcome.rung.name, "version": version(outcome.rung), "guest": guest_hash(), "absent": outcome.absent,
+            "passed": passed, "failed": failed, "skipped": skipped, "known": len(judged.known),
+            "checks": {c.key: c.status for c in outcome.checks}, "marks": marks}
+    path = RESULTS / ("rung-%s.json" % outcome.rung.name)
+    path.write_text(json.dumps(data, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def run_all(names):
+    """Runs rungs, at most two emulators at a time; the Outcomes in the order of the names."""
+    wanted = [RUNGS[name] for name in names]
+    reasons = {rung.name: absent(rung) for rung in wanted}
+    todo = [(rung, run) for rung in wanted if not reasons[rung.name] for run in runs(rung)]
+    done = job.execute_all([run for _, run in todo])
+    outcomes = []
+    for rung in wanted:
+        if reasons[rung.name]:
+            judgement = expect.Judgement(skipped=[(rung.name, reasons[rung.name])])
+            outcome = Outcome(rung, judgement, [], [], reasons[rung.name])
+        else:
+            outcome = judge(rung, [r for r in done if r.run.rung == rung.name])
+        save(outcome)
+        outcomes.append(outcome)
+    return outcomes
