@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: MIT */
+/* The local APIC (xAPIC or x2APIC): the host's 100 Hz tick, EOI, and silence for every other interrupt source. */
+#ifndef ARCH_X86_LAPIC_H
+#define ARCH_X86_LAPIC_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#define HOST_TICK_HZ 100u
+
+/* Vectors that drover uses. */
+#define VEC_PIC_BASE 0x20 /* 0x20-0x2f: the masked 8259s, should a spurious one come */
+#define VEC_TIMER 0xef
+#define VEC_LAPIC_ERROR 0xfe
+#define VEC_SPURIOUS 0xff
+
+/* Moves the 8259s off the exception vectors and masks them; masks the inputs of one IOAPIC at a physical address. */
+void pic_mask_all(void);
+void ioapic_mask_all(uint64_t pa);
+
+/* Turns the LAPIC on (x2APIC if the CPU has it), measures its timer against the TSC (1 ms), and starts the tick: cpu->ticks
+ * counts from here on whenever interrupts are open. Needs tsc_khz. Panics when the CPU has no LAPIC. */
+void lapic_init(void);
+
+void lapic_eoi(void); /* harmless before lapic_init */
+uint32_t lapic_id(void);
+bool lapic_is_x2apic(void);
+
+#endif

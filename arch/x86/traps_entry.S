@@ -1,0 +1,105 @@
+/* SPDX-License-Identifier: MIT */
+/* The 256 entry stubs, in pages of their own, and the accessors whose faults are fixed up. */
+#include "arch/x86/traps.h"
+
+	.section .entry.text, "ax", @progbits
+	.balign 4096
+	/* Each stub is 16 bytes: trap_stubs + 16 * vector. Vectors 8, 10-14, 17, 21, 29, 30 come with an error code. */
+	.globl trap_stubs
+trap_stubs:
+	.set vector, 0
+	.rept 256
+	.balign 16
+	.if (vector == 8) || (vector >= 10 && vector <= 14) || (vector == 17) || (vector == 21) || (vector == 29) || (vector == 30)
+	.else
+	pushq $0
+	.endif
+	pushq $vector
+	jmp trap_common
+	.set vector, vector + 1
+	.endr
+
+	.balign 16
+trap_common:
+	cld
+	pushq %rax
+	pushq %rbx
+	pushq %rcx
+	pushq %rdx
+	pushq %rbp
+	pushq %rsi
+	pushq %rdi
+	pushq %r8
+	pushq %r9
+	pushq %r10
+	pushq %r11
+	pushq %r12
+	pushq %r13
+	pushq %r14
+	pushq %r15
+	/* From a guest at CPL 3 (PVM): its GS, and a place for the switch of CR3 that comes with it. */
+	testb $3, 144(%rsp)
+	jnz trap_from_guest
+	movq %rsp, %rdi
+	call trap_handle
+trap_return:
+	popq %r15
+	popq %r14
+	popq %r13
+	popq %r12
+	popq %r11
+	popq %r10
+	popq %r9
+	popq %r8
+	popq %rdi
+	popq %rsi
+	popq %rbp
+	popq %rdx
+	popq %rcx
+	popq %rbx
+	popq %rax
+	addq $16, %rsp
+	iretq
+
+trap_from_guest:
+	swapgs
+	movq %rsp, %rdi
+	call trap_handle
+	swapgs
+	jmp trap_return
+	.balign 4096, 0xcc
+
+	.text
+	/* bool rdmsr_safe(uint32_t msr, uint64_t *v) */
+	.globl rdmsr_safe
+	.type rdmsr_safe, @function
+rdmsr_safe:
+	movl %edi, %ecx
+1:	rdmsr
+	shlq $32, %rdx
+	orq %rdx, %rax
+	movq %rax, (%rsi)
+	movl $1, %eax
+	ret
+2:	movq $0, (%rsi)
+	xorl %eax, %eax
+	ret
+	EXTABLE(1b, 2b)
+	.size rdmsr_safe, . - rdmsr_safe
+
+	/* bool wrmsr_safe(uint32_t msr, uint64_t v) */
+	.globl wrmsr_safe
+	.type wrmsr_safe, @function
+wrmsr_safe:
+	movl %edi, %ecx
+	movl %esi, %eax
+	movq %rsi, %rdx
+	shrq $32, %rdx
+1:	wrmsr
+	movl $1, %eax
+	ret
+2:	xorl %eax, %eax
+	ret
+	EXTABLE(1b, 2b)
+	.size wrmsr_safe, . - wrmsr_safe
+	.section .note.GNU-stack, "", @progbits
