@@ -43,7 +43,7 @@ def includes(tree):
             target = match.group(2)
             if match.group(1) == "<":
                 # arch/lib maps itself to libc where it is built hosted.
-                hosted = path.startswith("arch/lib/") and "__STDC_HOSTED__" in tree.text(path)
+                hosted = path.startswith("arch/lib/") and "DROVER_HOSTED" in tree.text(path)
                 if target not in ("stdint.h", "stdbool.h", "stddef.h", "stdarg.h", "limits.h") and not hosted:
                     yield "%s: <%s> is no header of a freestanding compiler" % (where, target)
                 continue
