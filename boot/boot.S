@@ -17,9 +17,8 @@ mb2_header:
 	.word 3, 0 /* entry address: the loader must not take a 64-bit one from the file */
 	.long 12, boot_entry
 	.balign 8
-	.word 5, 1 /* framebuffer, optional: under UEFI there is no text mode */
-	.long 20, 0, 0, 32
-	.balign 8
+	/* No framebuffer tag: GRUB 2.06 then loads a video driver under BIOS too, and dies in it on Bochs. Under UEFI GRUB hands over
+	 * the mode that gfxpayload names, without being asked. */
 	.word 6, 0 /* modules on page boundaries */
 	.long 8
 	.balign 8

@@ -163,7 +163,7 @@ static void init_clock(void)
 	for (unsigned i = 0; i < acpi.nr_ioapics; i++)
 		ioapic_mask_all(acpi.ioapic[i]);
 	source = tsc_init(acpi.pm_timer);
-	lapic_init();
+	lapic_init(options.x2apic ? LAPIC_X2APIC : LAPIC_AUTO);
 	log_printf("drover: timer: %u Hz by the LAPIC (%s), TSC %lu kHz (from %s)\n", HOST_TICK_HZ, lapic_is_x2apic() ? "x2apic" : "xapic",
 		   tsc_khz, source);
 }

@@ -58,6 +58,12 @@ static bool set_dbg(struct options *o, const char *v)
 	return str_eq(v, "lazy");
 }
 
+static bool set_apic(struct options *o, const char *v)
+{
+	o->x2apic = str_eq(v, "x2apic");
+	return o->x2apic || str_eq(v, "auto");
+}
+
 static bool set_quirks(struct options *o, const char *v)
 {
 	o->quirks = str_eq(v, "auto");
@@ -104,6 +110,7 @@ static const struct option {
 } table[] = {
 	{ "backend", set_backend }, { "com", set_com },	      { "debugcon", set_debugcon },
 	{ "screen", set_screen },   { "dbg", set_dbg },	      { "quirks", set_quirks },
+	{ "apic", set_apic },
 	{ "budget", set_budget },   { "minmem", set_minmem }, { "fault", set_fault },
 };
 

@@ -16,6 +16,7 @@ struct options {
 	uint16_t com;                /* com=0x3f8|com1|com2|none; 0: none */
 	uint16_t debugcon;           /* debugcon=0xe9|none; 0: none */
 	bool screen;                 /* screen=on|off */
+	bool x2apic;                 /* apic=auto|x2apic */
 	bool quirks;                 /* quirks=auto|none */
 	unsigned budget_ms;          /* budget=MS: of a VM that names none */
 	unsigned min_mib;            /* minmem=MIB: less free memory than this stops the boot */

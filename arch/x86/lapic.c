@@ -104,12 +104,13 @@ static bool on_error(struct trapframe *tf)
 	return true;
 }
 
-static void turn_on(void)
+static void turn_on(enum lapic_mode mode)
 {
 	uint64_t base = rdmsr(MSR_APIC_BASE);
+	bool has_x2apic = (cpuid(1, 0).ecx & CPUID_1_ECX_X2APIC) != 0;
 
-	/* Firmware's x2APIC stays: the way back leads through "disabled", which some CPUs lock. */
-	x2apic = (cpuid(1, 0).ecx & CPUID_1_ECX_X2APIC) != 0;
+	/* Not by ourselves in AUTO: QEMU 10 cannot count instructions (-icount) across an x2APIC timer access. */
+	x2apic = has_x2apic && (mode == LAPIC_X2APIC || (base & APIC_BASE_X2APIC));
 	if (!(base & APIC_BASE_ENABLE)) {
 		base |= APIC_BASE_ENABLE;
 		wrmsr(MSR_APIC_BASE, base); /* disabled -> xAPIC -> x2APIC: never in one step */
@@ -137,14 +138,14 @@ static uint64_t measure_timer(void)
 	return gone * tsc_khz / elapsed * 1000;
 }
 
-void lapic_init(void)
+void lapic_init(enum lapic_mode mode)
 {
 	uint64_t hz;
 	uint32_t count, max_lvt;
 
 	if (!(cpuid(1, 0).edx & CPUID_1_EDX_APIC))
 		panic("the CPU has no local APIC");
-	turn_on();
+	turn_on(mode);
 	trap_set_hook(VEC_TIMER, on_timer);
 	trap_set_hook(VEC_SPURIOUS, on_spurious);
 	trap_set_hook(VEC_LAPIC_ERROR, on_error);

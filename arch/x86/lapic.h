@@ -18,9 +18,13 @@
 void pic_mask_all(void);
 void ioapic_mask_all(uint64_t pa);
 
-/* Turns the LAPIC on (x2APIC if the CPU has it), measures its timer against the TSC (1 ms), and starts the tick: cpu->ticks
+/* Which mode? AUTO: as firmware left it. X2APIC: if the CPU has it. XAPIC is not forced on a CPU that firmware put into x2APIC
+ * mode: the way back leads through "disabled", which some CPUs lock. */
+enum lapic_mode { LAPIC_AUTO, LAPIC_X2APIC };
+
+/* Turns the LAPIC on, measures its timer against the TSC (1 ms), and starts the tick: cpu->ticks
  * counts from here on whenever interrupts are open. Needs tsc_khz. Panics when the CPU has no LAPIC. */
-void lapic_init(void);
+void lapic_init(enum lapic_mode mode);
 
 void lapic_eoi(void); /* harmless before lapic_init */
 uint32_t lapic_id(void);
