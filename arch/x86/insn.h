@@ -176,6 +176,126 @@ static inline void ltr(uint16_t sel)
 	__asm__ volatile("ltr %0" : : "r"(sel) : "memory");
 }
 
+static inline void sgdt(struct desc_ptr *p)
+{
+	__asm__ volatile("sgdt %0" : "=m"(*p));
+}
+
+static inline void sidt(struct desc_ptr *p)
+{
+	__asm__ volatile("sidt %0" : "=m"(*p));
+}
+
+static inline uint16_t str(void)
+{
+	uint16_t sel;
+
+	__asm__ volatile("str %0" : "=r"(sel));
+	return sel;
+}
+
+static inline uint16_t read_cs(void)
+{
+	uint16_t sel;
+
+	__asm__("mov %%cs, %0" : "=r"(sel));
+	return sel;
+}
+
+static inline uint16_t read_ss(void)
+{
+	uint16_t sel;
+
+	__asm__("mov %%ss, %0" : "=r"(sel));
+	return sel;
+}
+
+/* ---- VMX. All return false on VMfail (CF or ZF). pa: physical address of the 4 KiB region ---- */
+
+static inline bool vmxon(uint64_t pa)
+{
+	bool ok;
+
+	__asm__ volatile("vmxon %1" : "=@cca"(ok) : "m"(pa) : "memory");
+	return ok;
+}
+
+static inline void vmxoff(void)
+{
+	__asm__ volatile("vmxoff" : : : "cc", "memory");
+}
+
+static inline bool vmclear(uint64_t pa)
+{
+	bool ok;
+
+	__asm__ volatile("vmclear %1" : "=@cca"(ok) : "m"(pa) : "memory");
+	return ok;
+}
+
+static inline bool vmptrld(uint64_t pa)
+{
+	bool ok;
+
+	__asm__ volatile("vmptrld %1" : "=@cca"(ok) : "m"(pa) : "memory");
+	return ok;
+}
+
+/* *v is untouched when the field does not exist. */
+static inline bool vmread(uint64_t field, uint64_t *v)
+{
+	uint64_t got;
+	bool ok;
+
+	__asm__ volatile("vmread %2, %1" : "=@cca"(ok), "=r"(got) : "r"(field));
+	if (ok)
+		*v = got;
+	return ok;
+}
+
+static inline bool vmwrite(uint64_t field, uint64_t v)
+{
+	bool ok;
+
+	__asm__ volatile("vmwrite %2, %1" : "=@cca"(ok) : "r"(field), "rm"(v));
+	return ok;
+}
+
+/* type: 1 one context, 2 all (INVVPID: 1 one VPID, 2 all) */
+static inline bool invept(uint64_t type, uint64_t eptp)
+{
+	struct { uint64_t eptp, zero; } d = { eptp, 0 };
+	bool ok;
+
+	__asm__ volatile("invept %1, %2" : "=@cca"(ok) : "m"(d), "r"(type) : "memory");
+	return ok;
+}
+
+static inline bool invvpid(uint64_t type, uint16_t vpid)
+{
+	struct { uint64_t vpid, linear; } d = { vpid, 0 };
+	bool ok;
+
+	__asm__ volatile("invvpid %1, %2" : "=@cca"(ok) : "m"(d), "r"(type) : "memory");
+	return ok;
+}
+
+/* SVM's. The global interrupt flag holds back even NMIs. pa: a page for FS, GS, TR, LDTR and the SYSCALL and SYSENTER MSRs. */
+static inline void clgi(void)
+{
+	__asm__ volatile("clgi" : : : "memory");
+}
+
+static inline void stgi(void)
+{
+	__asm__ volatile("stgi" : : : "memory");
+}
+
+static inline void vmsave(uint64_t pa)
+{
+	__asm__ volatile("vmsave %%rax" : : "a"(pa) : "memory");
+}
+
 /* What the host itself does for the lab: a read that its own data breakpoint can hit. */
 static inline uint8_t touch8(const volatile uint8_t *p)
 {
