@@ -3,6 +3,7 @@
 
 import os
 import re
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -19,7 +20,7 @@ class Tree:
         self._cache = {}
 
     def _git(self):
-        if not (self.root / ".git").exists():
+        if not (self.root / ".git").exists() or not shutil.which("git"):
             return []
         done = subprocess.run(["git", "-C", str(self.root), "ls-files", "-co", "--exclude-standard"],
                               stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=False)

@@ -7,6 +7,7 @@
 set -eu
 
 WANTED_QEMU=10
+ETC=${DEPS_ETC:-/etc} # the runner's own tests give another
 say() { printf 'deps: %s\n' "$*"; }
 have() { command -v "$1" >/dev/null 2>&1; }
 
@@ -31,7 +32,6 @@ find_missing() {
 	need ld binutils
 	need objcopy binutils
 	need python3 python3
-	need git git
 	need /usr/include/stdio.h libc6-dev
 	need /usr/include/capstone/capstone.h libcapstone-dev
 	need qemu-system-x86_64 qemu-system-x86
@@ -58,7 +58,7 @@ qemu_offered() {
 }
 
 release_field() {
-	sed -n "s/^$1=\"\{0,1\}\([^\"]*\)\"\{0,1\}\$/\1/p" /etc/os-release | head -n 1
+	sed -n "s/^$1=\"\{0,1\}\([^\"]*\)\"\{0,1\}\$/\1/p" "$ETC/os-release" | head -n 1
 }
 
 # The machine's own entry for its release, with the suite's name changed. Two formats: deb822 stanzas, and one line an entry.
@@ -125,9 +125,9 @@ ensure_qemu() {
 			say "this release's QEMU (${offered:-none}) is older than $WANTED_QEMU and cannot switch breakpoints under SVM"
 			say "now adding the suite $codename-backports to the apt sources, copied from this machine's own entry for $codename"
 			scratch=$(mktemp -d)
-			if written=$(write_backports /etc/apt "$codename" "$scratch/drover-backports"); then
-				as_root install -m 644 "$written" "/etc/apt/sources.list.d/$(basename "$written")"
-				say "wrote /etc/apt/sources.list.d/$(basename "$written"); remove that file to undo it"
+			if written=$(write_backports "$ETC/apt" "$codename" "$scratch/drover-backports"); then
+				as_root install -m 644 "$written" "$ETC/apt/sources.list.d/$(basename "$written")"
+				say "wrote $ETC/apt/sources.list.d/$(basename "$written"); remove that file to undo it"
 				apt_get update
 			else
 				say "found no source entry for $codename to copy; going on without"

@@ -26,10 +26,17 @@ PARTS = ("host", "bare", "svm", "vmx", "boot", "lint")
 
 def choose_platform(platform, backend):
     """(rung, words about the choice) of `make run`."""
+    problem = emulators.qemu_svm_problem()
+    if platform == "bochs":
+        problem = None
+    elif platform == "" and problem and emulators.bochs_version() and not emulators.kvm_offer()[0]:
+        platform = "bochs"
+    else:
+        platform = "qemu"
     if platform == "bochs":
         name = "svm-bochs" if backend == "svm" else "vmx-bochs"
         return rungs.RUNGS[name], "Bochs %s, CPU model %s" % (
-            emulators.version_text("bochs"), emulators.BOCHS_CPU[rungs.RUNGS[name].vendor])
+            emulators.version_text("bochs"), emulators.BOCHS_CPU[rungs.RUNGS[name].vendor]) + ("; " + problem if problem else "")
     vendor, why = emulators.kvm_offer()
     if vendor and backend in ("", "auto", vendor):
         failed = emulators.kvm_trial(rungs.GUEST)
@@ -41,7 +48,6 @@ def choose_platform(platform, backend):
     if backend == "vmx":
         return None, "BACKEND=vmx in QEMU needs KVM with nested VMX (%s); TCG has no VMX. Use PLATFORM=bochs" % why
     text = "QEMU TCG with SVM; not KVM: %s" % why
-    problem = emulators.qemu_svm_problem()
     return rungs.RUNGS["svm-qemu"], text + ("; " + problem if problem else "")
 
 
@@ -60,10 +66,10 @@ def cmd_run(args):
     table.print_outcome(outcome)
     for key, reason in outcome.judgement.known:
         print("known deviation: %s: %s" % (key, reason))
-    if not args.list_skips:
-        print("log: %s" % (result.run.workdir / "serial.log"))
-    print("verdict: %s, drover ended with %s" % ("PASS" if outcome.judgement.good else "FAIL",
-                                                exitcodes.name_of(result.code)))
+    print("log: %s" % (result.run.workdir / "serial.log"))
+    absent = emulators.qemu_svm_problem()
+    print("verdict: %s on %s, drover ended with %s%s" % ("PASS" if outcome.judgement.good else "FAIL", rung.name,
+                                                       exitcodes.name_of(result.code), "; " + absent if absent else ""))
     return 0 if outcome.judgement.good else 1
 
 
@@ -150,11 +156,11 @@ def parser():
     top = argparse.ArgumentParser(description=__doc__)
     subs = top.add_subparsers(dest="verb", required=True)
     sub = subs.add_parser("run", help="boot drover with the guest, stream the log, judge it")
-    sub.add_argument("--platform", choices=("qemu", "bochs"), default="qemu")
+    sub.add_argument("--platform", choices=("", "qemu", "bochs"), default="", help="default: QEMU where it is usable")
     sub.add_argument("--backend", choices=("", "auto", "svm", "vmx"), default="")
     sub.add_argument("--scenario", default="all")
     sub.add_argument("--options", default="", help="more options for drover's own command line")
-    sub.set_defaults(call=cmd_run, list_skips=False)
+    sub.set_defaults(call=cmd_run)
     sub = subs.add_parser("check", help="one part of make check")
     sub.add_argument("part", choices=("bare", "svm", "vmx", "boot"))
     sub.set_defaults(call=cmd_check)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 # Targets that run things: deps, run, check and its parts, bench. Included by the top Makefile.
 
-PLATFORM ?= qemu
+PLATFORM ?=
 BACKEND ?=
 SCENARIO ?= all
 OPTIONS ?=

@@ -39,8 +39,8 @@ class Rung:
 
 RUNGS = {r.name: r for r in (
     Rung("bare-qemu", "qemu"),
-    Rung("bare-bochs-intel", "bochs", "intel", timeout=240),
-    Rung("bare-bochs-amd", "bochs", "amd", timeout=240),
+    Rung("bare-bochs-intel", "bochs", "intel", timeout=120),
+    Rung("bare-bochs-amd", "bochs", "amd", timeout=120),
     Rung("svm-qemu", "qemu", "amd", "svm", "bare-qemu"),
     Rung("svm-bochs", "bochs", "amd", "svm", "bare-bochs-amd", timeout=300),
     Rung("vmx-bochs", "bochs", "intel", "vmx", "bare-bochs-intel", timeout=300),

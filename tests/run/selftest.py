@@ -343,6 +343,62 @@ class Others(unittest.TestCase):
                                                 check=False).returncode, 1)
 
 
+DEPS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "deps.sh")
+
+
+class Deps(unittest.TestCase):
+    """deps.sh on made-up machines: every command that it needs is a stand-in that writes down what it was asked."""
+
+    def machine(self, qemu, ident, codename, backports_have):
+        """(status, output, what apt was asked, the apt folder's new files) of `deps.sh` on a machine with this QEMU."""
+        with tempfile.TemporaryDirectory() as folder:
+            etc, tools, asked = Path(folder, "etc"), Path(folder, "bin"), Path(folder, "asked")
+            (etc / "apt/sources.list.d").mkdir(parents=True)
+            tools.mkdir()
+            asked.write_text("", encoding="ascii")
+            (etc / "os-release").write_text('ID=%s\nVERSION_CODENAME=%s\n' % (ident, codename), encoding="ascii")
+            (etc / "apt/sources.list").write_text("deb http://m.invalid/x %s main\n" % codename, encoding="ascii")
+            state = Path(folder, "qemu")
+            state.write_text(qemu, encoding="ascii")
+            stand_ins = {
+                "qemu-system-x86_64": 'echo "QEMU emulator version $(cat %s)"' % state,
+                "apt-get": 'echo "$*" >>%s; case "$*" in *backports*qemu*) echo 10.0.2 >%s;; esac' % (asked, state),
+                "apt-cache": 'echo " qemu-system-x86 | 1:7.2+dfsg-7 | x"; ls %s/apt/sources.list.d | grep -q . && '
+                             'echo " qemu-system-x86 | 1:%s+ds | x"; true' % (etc, backports_have),
+                "id": "echo 0",
+            }
+            for name, text in stand_ins.items():
+                (tools / name).write_text("#!/bin/sh\n%s\n" % text, encoding="ascii")
+                (tools / name).chmod(0o755)
+            env = dict(os.environ, PATH="%s:%s" % (tools, os.environ["PATH"]), DEPS_ETC=str(etc))
+            done = subprocess.run(["sh", DEPS], env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
+            files = sorted(p.name for p in (etc / "apt/sources.list.d").iterdir())
+            return done.returncode, done.stdout.decode(), asked.read_text(encoding="ascii"), files
+
+    def test_all_there(self):
+        self.assertEqual(self.machine("10.0.2", "debian", "bookworm", "10.0.2"), (0, "", "", []))
+
+    def test_debian_12(self):
+        status, said, asked, files = self.machine("7.2.22", "debian", "bookworm", "10.0.2")
+        self.assertEqual((status, files), (0, ["drover-backports.list"]))
+        self.assertLess(said.index("now adding the suite bookworm-backports"), said.index("wrote"))
+        self.assertIn("-t bookworm-backports qemu-system-x86", asked)
+        self.assertNotIn("will be absent", said)
+
+    def test_ubuntu(self):
+        status, said, asked, files = self.machine("8.2.2", "ubuntu", "noble", "8.2.2")
+        self.assertEqual((status, files, asked), (0, [], ""))
+        self.assertIn("SVM rung on QEMU will be absent", said)
+
+    def test_verdict_names_it(self):
+        old, emulators.qemu_version = emulators.qemu_version, lambda: (8, 2, 2)
+        try:
+            self.assertTrue(emulators.qemu_svm_problem().startswith("svm rung absent: QEMU 8.2 < 10"))
+            self.assertEqual(rungs.absent(rungs.RUNGS["svm-qemu"]), emulators.qemu_svm_problem())
+        finally:
+            emulators.qemu_version = old
+
+
 def main():
     """Runs them; status 0 only if all passed."""
     result = unittest.main(argv=sys.argv[:1], exit=False, verbosity=0).result
