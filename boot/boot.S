@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /* Multiboot headers, and the way from 32-bit protected mode to 64-bit C in the top 2 GiB. */
 #include "boot/multiboot.h"
-#include "arch/x86/def/cpuid.h"
 
 #define KERNEL_BASE 0xffffffff80000000
 #define PHYS(sym) (sym - KERNEL_BASE)
 #define BOOT_STACK_SIZE 32768
+/* CPUID 0x80000001 EDX, as def/cpuid.h has them with a C suffix that not every assembler takes. */
+#define EDX_LM (1 << 29)
+#define EDX_NX (1 << 20)
 
 	.section .boot.header, "a", @progbits
 	.balign 8
@@ -48,7 +50,7 @@ boot_entry:
 	jb no_long_mode
 	movl $0x80000001, %eax
 	cpuid
-	testl $CPUID_81_EDX_LM, %edx
+	testl $EDX_LM, %edx
 	jz no_long_mode
 	movl %edx, %edi
 
@@ -83,7 +85,7 @@ boot_entry:
 	movl $0xc0000080, %ecx
 	rdmsr
 	orl $0x100, %eax /* LME */
-	testl $CPUID_81_EDX_NX, %edi
+	testl $EDX_NX, %edi
 	jz 2f
 	orl $0x800, %eax /* NXE */
 2:	wrmsr

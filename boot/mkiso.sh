@@ -2,12 +2,12 @@
 # SPDX-License-Identifier: MIT
 # One hybrid image with GRUB: boots as a CD and as a USB disk, under BIOS and under UEFI.
 # usage: boot/mkiso.sh OUT.iso DROVER.elf "drover's command line" [MODULE "module string"]...
-# MB=1 in the environment boots by multiboot 1. PROTO of a bare guest: pass guest.elf as DROVER.elf with MB=1.
-# Reproducible with SOURCE_DATE_EPOCH (set to 0 when unset).
+# MB=1 in the environment boots by multiboot 1: that also boots the guest bare, given in DROVER.elf's place.
+# The files' dates are SOURCE_DATE_EPOCH (0 when unset).
 set -eu
 
 if [ $# -lt 3 ] || [ $(($# % 2)) -eq 0 ]; then
-	sed -n '4,6p' "$0" >&2
+	sed -n '4,5p' "$0" >&2
 	exit 2
 fi
 out=$1 kernel=$2 cmdline=$3
@@ -53,7 +53,6 @@ cp "$kernel" "$dir/iso/boot/kernel.elf"
 	echo '}'
 } >"$dir/iso/boot/grub/grub.cfg"
 
-# Every file gets the same date: the image depends on its contents only.
 find "$dir/iso" -exec touch -d "@${SOURCE_DATE_EPOCH:-0}" {} +
 export SOURCE_DATE_EPOCH="${SOURCE_DATE_EPOCH:-0}"
 grub-mkrescue --install-modules="multiboot multiboot2 normal iso9660 part_msdos part_gpt fat configfile test all_video gfxterm" \

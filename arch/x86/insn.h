@@ -299,7 +299,10 @@ static inline void vmsave(uint64_t pa)
 /* What the host itself does for the lab: a read that its own data breakpoint can hit. */
 static inline uint8_t touch8(const volatile uint8_t *p)
 {
-	return *p;
+	uint8_t v;
+
+	__asm__ volatile("movb (%1), %0" : "=q"(v) : "r"(p) : "memory"); /* what the #DB handler counts must be read after it */
+	return v;
 }
 
 #endif
