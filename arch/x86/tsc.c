@@ -17,9 +17,10 @@ uint64_t tsc_khz;
 #define PM_TIMER_MASK 0xffffffu /* 24 bits always count */
 
 #define PIT_HZ 1193182u
-#define PIT_CH2 0x42
+#define PIT_CH0 0x40
 #define PIT_MODE 0x43
-#define PIT_GATE 0x61 /* bit 0: gate of channel 2, 1: speaker, 5: output of channel 2 */
+#define PIT_LATCH_CH0 0x00
+#define PIT_CH0_MODE2 0x34 /* both bytes, counts down from 0x10000 again and again */
 
 static uint64_t from_cpuid(void)
 {
@@ -60,27 +61,33 @@ static uint64_t from_pm_timer(uint16_t port)
 	return (t1 - t0) * PM_TIMER_HZ / ((now - start) & PM_TIMER_MASK) / 1000;
 }
 
+static uint16_t pit_count(void)
+{
+	uint8_t lo;
+
+	outb(PIT_MODE, PIT_LATCH_CH0);
+	lo = inb(PIT_CH0);
+	return (uint16_t)(lo | inb(PIT_CH0) << 8);
+}
+
+/* Channel 0 needs neither the gate nor the output bit of port 0x61, which not every machine has; its interrupt is masked. */
 static uint64_t from_pit(void)
 {
-	const uint32_t count = PIT_HZ / 1000 * MEASURE_MS;
-	uint8_t gate = inb(PIT_GATE) & 0xfc;
-	uint32_t spins = 0;
+	const uint16_t want = PIT_HZ / 1000 * MEASURE_MS;
+	uint16_t start, gone = 0;
 	uint64_t t0, t1;
 
-	outb(PIT_GATE, gate);
-	outb(PIT_MODE, 0xb0); /* channel 2, both bytes, mode 0: output rises at the end */
-	outb(PIT_CH2, (uint8_t)count);
-	outb(PIT_CH2, (uint8_t)(count >> 8));
-	outb(PIT_GATE, gate | 1);
+	outb(PIT_MODE, PIT_CH0_MODE2);
+	outb(PIT_CH0, 0);
+	outb(PIT_CH0, 0);
+	pit_count(); /* the new count is loaded at the next clock */
+	start = pit_count();
 	t0 = rdtsc();
-	if (inb(PIT_GATE) & 0x20) /* already high: no PIT here, or its clock is gated off */
-		return 0;
-	while (!(inb(PIT_GATE) & 0x20))
-		if (++spins > SPIN_LIMIT)
+	for (uint32_t spins = 0; gone < want; gone = (uint16_t)(start - pit_count()))
+		if (++spins > SPIN_LIMIT / 10)
 			return 0;
 	t1 = rdtsc();
-	outb(PIT_GATE, gate);
-	return (t1 - t0) * PIT_HZ / count / 1000;
+	return (t1 - t0) * PIT_HZ / gone / 1000;
 }
 
 const char *tsc_init(uint16_t pm_port)
