@@ -39,6 +39,8 @@ enum {
 	VST_CTL = 1u << 8,    /* want_intr_window, want_nmi_window, debugctl_open (write only) */
 };
 
+#define VST_ALL 0x1ffu
+
 enum { SHADOW_NONE = 0, SHADOW_STI = 1, SHADOW_MOV_SS = 2 }; /* SVM cannot tell the two: reports SHADOW_STI */
 
 struct vcpu_state {
@@ -60,6 +62,21 @@ struct trace_entry {
 	uint64_t info; /* backend's qualification */
 };
 #define TRACE_ENTRIES 64
+
+struct trace_ring {
+	struct trace_entry e[TRACE_ENTRIES];
+	uint64_t head; /* entries ever written */
+};
+
+/* The page that RIP was last fetched from, and the page-table entries that led there. A hit compares the entries again (fetch.c). */
+struct fetch_cache {
+	uint64_t page; /* linear address of the page; 1: empty */
+	uint64_t cr0, cr3, cr4, efer;
+	const uint8_t *host;      /* the page in host memory */
+	const uint64_t *entry[4]; /* in guest memory; unused ones point to a constant */
+	uint64_t value[4];
+	uint8_t bytes[16];        /* an instruction that crosses pages is collected here */
+};
 
 struct vcpu {
 	/* Always in step with hardware between runs: the backend loads and stores these on every run(). Offsets are asserted for assembly. */
@@ -90,7 +107,27 @@ struct vcpu {
 	uint64_t run_tsc;       /* host time used, in TSC ticks */
 	bool stopped;
 	unsigned exit_code;     /* enum exit_code once stopped */
+
+	/* vmm/'s own from here on; backends do not look. */
+	bool event_pending;     /* event_select() has something to look at: exception, NMI or IRQ */
+	bool leave;             /* the run loop is to be left: stopped, or give way to the peer */
+	bool started;           /* has been entered once */
+	uint8_t cr8;
+	struct trace_ring *trace;
+	uint64_t budget_tsc;    /* run_tsc beyond this: stopped */
+	uint64_t since_tsc;     /* host TSC up to which run_tsc counts */
+	uint64_t xcr0;
+	void *fpu;              /* fpu.c */
+	uint64_t count_base[2]; /* lab: exits, fast exits at the last reset of the counter */
+	struct vcpu *peer;      /* next vcpu of the group, a ring; itself when alone */
+	struct fetch_cache fetch;
 };
+
+/* To the state after RESET as multiboot leaves a machine: flat 32-bit protected mode, entry in RIP, all groups dirty. */
+void vcpu_reset(struct vcpu *v, uint64_t rip);
+
+/* The guest's run is over: logs "stopped: ..." and leaves the run loop. The first call counts. code: enum exit_code. */
+void vcpu_stop(struct vcpu *v, unsigned code, const char *fmt, ...) __attribute__((format(printf, 3, 4), cold));
 
 /* State groups: see backend.h for who fills them. */
 void vcpu_need_slow(struct vcpu *v, uint32_t groups);
@@ -105,6 +142,64 @@ static inline void vcpu_dirty(struct vcpu *v, uint32_t groups)
 {
 	v->st_valid |= groups;
 	v->st_dirty |= groups;
+}
+
+/* ---- Exceptions: queued here, selected by event.c ---- */
+
+/* Queues a fault; with another one pending or under way (exit.vectoring) the two combine as the manuals' table says. vec: not VEC_DB. */
+void vcpu_raise(struct vcpu *v, uint8_t vec, bool has_error, uint32_t error);
+void vcpu_raise_pf(struct vcpu *v, uint64_t cr2, uint32_t error);
+/* Queues a #DB. Never overwrites another exception (rule E17): that one is a fault, so the guest comes back to the cause of the trap. */
+void vcpu_raise_db(struct vcpu *v, const struct dbg_record *r);
+
+/* ---- Where the guest is ---- */
+
+static inline bool vcpu_long64(struct vcpu *v)
+{
+	vcpu_need(v, VST_CS | VST_CR);
+	return (v->st.efer & 0x400) && (v->st.seg[SEG_CS].ar & 0x2000); /* EFER.LMA, CS.L */
+}
+
+static inline unsigned vcpu_cpl(struct vcpu *v)
+{
+	vcpu_need(v, VST_CS);
+	return v->rflags & 0x20000 ? 3 : v->st.cpl; /* V86 mode is CPL 3 */
+}
+
+/* ---- Retirement (rules E01, E10, E11) ---- */
+
+void vcpu_retired_slow(struct vcpu *v, uint64_t rflags, uint32_t hits);
+
+/* An instruction has done its work and RIP is behind it (or at it again, between REP iterations: then RF is set by the caller after this).
+ * hits: B0-3 of its I/O and data breakpoints. */
+static inline void vcpu_retired(struct vcpu *v, uint32_t hits)
+{
+	uint64_t rflags = v->rflags;
+
+	v->rflags = rflags & ~0x10000ull; /* RF */
+	vcpu_need(v, VST_SHADOW);
+	if (v->st.shadow) {
+		v->st.shadow = SHADOW_NONE;
+		vcpu_dirty(v, VST_SHADOW);
+	}
+	if ((rflags & 0x100) | hits) /* TF */
+		vcpu_retired_slow(v, rflags, hits);
+}
+
+/* Skips the instruction at RIP, which software has carried out. len > 0, in bytes. hits: as above. */
+static inline void vcpu_skip_hits(struct vcpu *v, unsigned len, uint32_t hits)
+{
+	uint64_t rip = v->rip + len;
+
+	if ((rip ^ v->rip) >> 32 && !vcpu_long64(v))
+		rip &= 0xffffffff;
+	v->rip = rip;
+	vcpu_retired(v, hits);
+}
+
+static inline void vcpu_skip(struct vcpu *v, unsigned len)
+{
+	vcpu_skip_hits(v, len, 0);
 }
 
 #endif

@@ -30,4 +30,27 @@ struct vm {
 	struct vcpu *vcpu;
 };
 
+/* A host-physical range and the string of a multiboot module. */
+struct vm_module {
+	const uint8_t *data;
+	uint64_t len;
+	const char *cmdline;
+};
+
+#define VM_MAX_MODULES 8
+
+struct vm_config {
+	char name[VM_NAME_MAX];
+	unsigned id, group, mem_mib, budget_ms;
+	bool lab;
+	struct vm_module image;
+	const char *cmdline;
+	unsigned nr_modules;
+	struct vm_module module[VM_MAX_MODULES];
+};
+
+/* Allocates, builds, loads. On a refusal: NULL, logged with VM and reason, *code says why (EXIT_NOMEM, EXIT_BADMODULE). */
+struct vm *vm_create(const struct vm_config *cfg, const struct backend *be, unsigned *code);
+void vm_destroy(struct vm *vm);
+
 #endif

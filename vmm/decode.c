@@ -1,0 +1,182 @@
+/* SPDX-License-Identifier: MIT */
+/* A decoder for the few instructions that exit. Prefixes as the manuals allow them: any number, the last of a group counts, REX last of all. */
+#include "vmm/decode.h"
+
+#include "vmm/vcpu.h"
+
+const struct decode_plain decode_plain[DEC_NR] = {
+	[DEC_CPUID] = { 0xa20f, 0xffff, 2 },	 [DEC_RDMSR] = { 0x320f, 0xffff, 2 },	   [DEC_WRMSR] = { 0x300f, 0xffff, 2 },
+	[DEC_HLT] = { 0xf4, 0xff, 1 },		 [DEC_VMMCALL] = { 0xd9010f, 0xffffff, 3 }, [DEC_VMCALL] = { 0xc1010f, 0xffffff, 3 },
+	[DEC_INVD] = { 0x080f, 0xffff, 2 },	 [DEC_WBINVD] = { 0x090f, 0xffff, 2 },	   [DEC_RDPMC] = { 0x330f, 0xffff, 2 },
+	[DEC_XSETBV] = { 0xd1010f, 0xffffff, 3 }, [DEC_CLTS] = { 0x060f, 0xffff, 2 },	   [DEC_ICEBP] = { 0xf1, 0xff, 1 },
+	[DEC_PAUSE] = { 0x90f3, 0xffff, 2 },
+};
+
+struct cursor {
+	const uint8_t *p;
+	unsigned n, at;
+	enum decode_mode mode;
+	bool opsize, addrsize, lock;
+	uint8_t rep, rex; /* rep: f2, f3 or 0 */
+};
+
+static bool next(struct cursor *c, uint8_t *b)
+{
+	if (c->at >= c->n || c->at >= DECODE_MAX_LEN)
+		return false;
+	*b = c->p[c->at++];
+	return true;
+}
+
+/* False: the bytes ended. *b: the first byte that is no prefix. */
+static bool prefixes(struct cursor *c, struct decoded *d, uint8_t *b)
+{
+	for (;;) {
+		if (!next(c, b))
+			return false;
+		switch (*b) {
+		case 0x26: d->seg = SEG_ES; break;
+		case 0x2e: d->seg = SEG_CS; break;
+		case 0x36: d->seg = SEG_SS; break;
+		case 0x3e: d->seg = SEG_DS; break;
+		case 0x64: d->seg = SEG_FS; break;
+		case 0x65: d->seg = SEG_GS; break;
+		case 0x66: c->opsize = true; break;
+		case 0x67: c->addrsize = true; break;
+		case 0xf0: c->lock = true; break;
+		case 0xf2: case 0xf3: c->rep = *b; break;
+		default:
+			if (c->mode != DECODE_64 || (*b & 0xf0) != 0x40)
+				return true;
+			c->rex = *b; /* counts only when the opcode follows at once */
+			continue;
+		}
+		c->rex = 0;
+	}
+}
+
+/* Skips what follows a ModRM byte of a memory operand. */
+static bool skip_memory(struct cursor *c, uint8_t modrm, unsigned addr_size)
+{
+	unsigned mod = modrm >> 6, rm = modrm & 7, disp = mod == 1 ? 1 : mod == 2 ? (addr_size == 2 ? 2 : 4) : 0;
+	uint8_t b;
+
+	if (addr_size == 2) {
+		if (mod == 0 && rm == 6)
+			disp = 2;
+	} else {
+		if (rm == 4) {
+			if (!next(c, &b))
+				return false;
+			rm = b & 7;
+			if (mod == 0 && rm == 5)
+				disp = 4;
+		} else if (mod == 0 && rm == 5) {
+			disp = 4;
+		}
+	}
+	while (disp--)
+		if (!next(c, &b))
+			return false;
+	return true;
+}
+
+/* 0F 01: a group by ModRM. */
+static bool decode_0f01(struct cursor *c, struct decoded *d)
+{
+	uint8_t m;
+
+	if (!next(c, &m))
+		return false;
+	switch (m) {
+	case 0xc1: d->kind = DEC_VMCALL; return !c->opsize && !c->rep;
+	case 0xd1: d->kind = DEC_XSETBV; return !c->opsize && !c->rep;
+	case 0xd9: d->kind = DEC_VMMCALL; return true;
+	}
+	d->gpr = (uint8_t)((m & 7) | (c->rex & 1) << 3);
+	d->mem = m >> 6 != 3;
+	if ((m >> 3 & 7) == 6)
+		d->kind = DEC_LMSW;
+	else if ((m >> 3 & 7) == 7 && d->mem)
+		d->kind = DEC_INVLPG;
+	else
+		return false;
+	return !d->mem || skip_memory(c, m, d->addr_size);
+}
+
+/* 0F 20-23. ModRM's mod is ignored: always registers. LOCK before MOV CR0 is AMD's way to CR8 outside 64-bit mode. */
+static bool decode_mov(struct cursor *c, struct decoded *d, uint8_t op)
+{
+	uint8_t m;
+
+	if (!next(c, &m))
+		return false;
+	d->kind = op & 1 ? DEC_MOV_DR : DEC_MOV_CR;
+	d->write = op & 2;
+	d->reg = (uint8_t)((m >> 3 & 7) | (c->rex & 4) << 1 | (c->lock && !(op & 1) ? 8 : 0));
+	d->gpr = (uint8_t)((m & 7) | (c->rex & 1) << 3);
+	return op & 1 ? !c->lock : true;
+}
+
+static bool decode_0f(struct cursor *c, struct decoded *d)
+{
+	uint8_t op;
+
+	if (!next(c, &op))
+		return false;
+	if (op >= 0x20 && op <= 0x23)
+		return decode_mov(c, d, op);
+	if (c->lock)
+		return false;
+	switch (op) {
+	case 0x01: return decode_0f01(c, d);
+	case 0x06: d->kind = DEC_CLTS; return true;
+	case 0x08: d->kind = DEC_INVD; return true;
+	case 0x09: d->kind = DEC_WBINVD; return c->rep != 0xf3; /* else WBNOINVD: the same length, another instruction */
+	case 0x30: d->kind = DEC_WRMSR; return true;
+	case 0x32: d->kind = DEC_RDMSR; return true;
+	case 0x33: d->kind = DEC_RDPMC; return true;
+	case 0xa2: d->kind = DEC_CPUID; return true;
+	}
+	return false;
+}
+
+static bool decode_io(struct cursor *c, struct decoded *d, uint8_t op)
+{
+	static const uint8_t kind[] = { [0] = DEC_IN, [1] = DEC_OUT };
+	bool wide = op & 1, def32 = c->mode != DECODE_16;
+	uint8_t imm;
+
+	d->op_size = !wide ? 1 : def32 != c->opsize ? 4 : 2;
+	if ((op & 0xfc) == 0x6c) {
+		d->kind = op & 2 ? DEC_OUTS : DEC_INS;
+		d->rep = c->rep != 0;
+		return true;
+	}
+	d->kind = kind[op >> 1 & 1];
+	return op >= 0xec || next(c, &imm);
+}
+
+bool decode(const uint8_t *p, unsigned n, enum decode_mode mode, struct decoded *d)
+{
+	struct cursor c = { .p = p, .n = n, .mode = mode };
+	uint8_t op;
+	bool ok;
+
+	*d = (struct decoded){ .seg = DECODE_NO_SEG };
+	if (!prefixes(&c, d, &op))
+		return false;
+	d->addr_size = mode == DECODE_64 ? (c.addrsize ? 4 : 8) : (mode == DECODE_32) != c.addrsize ? 4 : 2;
+	if (op == 0x0f)
+		ok = decode_0f(&c, d);
+	else if (c.lock)
+		ok = false;
+	else if ((op & 0xfc) == 0x6c || (op & 0xf4) == 0xe4)
+		ok = decode_io(&c, d, op);
+	else {
+		d->kind = op == 0xf4 ? DEC_HLT : op == 0xf1 ? DEC_ICEBP : op == 0x90 && c.rep == 0xf3 ? DEC_PAUSE : DEC_NONE;
+		ok = d->kind != DEC_NONE;
+	}
+	d->len = (uint8_t)c.at;
+	return ok;
+}

@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: MIT */
+/* The instructions that exit: which one it is, how long it is, its operands. Pure. */
+#ifndef VMM_DECODE_H
+#define VMM_DECODE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+enum decode_kind {
+	DEC_NONE, DEC_CPUID, DEC_RDMSR, DEC_WRMSR, DEC_HLT, DEC_VMMCALL, DEC_VMCALL, DEC_INVD, DEC_WBINVD, DEC_RDPMC, DEC_XSETBV, DEC_CLTS, DEC_LMSW,
+	DEC_INVLPG, DEC_PAUSE, DEC_ICEBP, DEC_IN, DEC_OUT, DEC_INS, DEC_OUTS, DEC_MOV_CR, DEC_MOV_DR, DEC_NR
+};
+
+enum decode_mode { DECODE_16, DECODE_32, DECODE_64 }; /* code segment: default operand and address size */
+
+#define DECODE_MAX_LEN 15u
+#define DECODE_NO_SEG 0xff
+
+struct decoded {
+	uint8_t kind;      /* enum decode_kind */
+	uint8_t len;       /* bytes, prefixes included */
+	uint8_t seg;       /* SEG_* of an override prefix, or DECODE_NO_SEG */
+	uint8_t addr_size; /* bytes: 2, 4, 8 */
+	uint8_t op_size;   /* bytes of an I/O access: 1, 2, 4 */
+	uint8_t reg, gpr;  /* MOV CR/DR: the control or debug register 0-15, the general one. LMSW and INVLPG: gpr when mod is 3 */
+	bool write;        /* MOV CR/DR: to it */
+	bool rep;
+	bool mem;          /* LMSW: the operand is in memory */
+};
+
+/* p: n bytes that were fetched at RIP. False: not one of these, or n bytes do not hold all of it. Never guesses. */
+bool decode(const uint8_t *p, unsigned n, enum decode_mode mode, struct decoded *d);
+
+/* The plain encoding of a kind: len bytes, (first 4 bytes little-endian & mask) == value. len 0: the kind has none. */
+struct decode_plain {
+	uint32_t value, mask;
+	uint8_t len;
+};
+extern const struct decode_plain decode_plain[DEC_NR];
+
+#endif

@@ -1,0 +1,12 @@
+/* SPDX-License-Identifier: MIT */
+/* The virtual debug-exit port: a write ends the VM with the value as its status. */
+#ifndef VMM_DEV_DEBUGEXIT_H
+#define VMM_DEV_DEBUGEXIT_H
+
+#include <stdint.h>
+
+#include "vmm/vcpu.h"
+
+void debugexit_write(struct vcpu *v, uint32_t value);
+
+#endif

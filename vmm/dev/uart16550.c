@@ -1,0 +1,100 @@
+/* SPDX-License-Identifier: MIT */
+/* The virtual 16550: polled, no interrupts, nothing is ever received except in loopback mode. */
+#include "vmm/dev/uart16550.h"
+
+#include "arch/lib/log.h"
+#include "arch/lib/string.h"
+
+#define LCR_DLAB 0x80
+#define MCR_LOOP 0x10
+#define FCR_ENABLE 0x01
+#define IIR_NONE 0x01
+#define IIR_FIFOS 0xc0
+#define LSR_DATA 0x01
+#define LSR_IDLE 0x60 /* THR and shift register empty */
+#define MSR_READY 0xb0 /* carrier, DSR, CTS */
+
+void uart16550_init(struct uart16550 *u, const char *name)
+{
+	memset(u, 0, sizeof(*u));
+	u->line[0] = '[';
+	str_copy(u->line + 1, 17, name);
+	u->tag = strlen(u->line);
+	memcpy(u->line + u->tag, "] ", 2);
+	u->tag += 2;
+	u->len = u->tag;
+}
+
+static __attribute__((noinline)) void send_line(struct uart16550 *u)
+{
+	u->line[u->len++] = '\n';
+	log_write(u->line, u->len);
+	u->len = u->tag;
+}
+
+void uart16550_flush(struct uart16550 *u)
+{
+	if (u->len > u->tag)
+		send_line(u);
+}
+
+/* Control characters could repaint the host's console: shown as dots. */
+static void put(struct uart16550 *u, uint8_t c)
+{
+	if (c == '\n') {
+		send_line(u);
+		return;
+	}
+	if (c == '\r')
+		return;
+	if (u->len >= UART16550_LINE - 1)
+		send_line(u);
+	u->line[u->len++] = (c >= ' ' && c != 0x7f) || c == '\t' ? (char)c : '.';
+}
+
+void uart16550_write(struct uart16550 *u, unsigned reg, uint8_t value)
+{
+	switch (reg) {
+	case 0:
+		if (u->lcr & LCR_DLAB) {
+			u->divisor[0] = value;
+		} else if (u->mcr & MCR_LOOP) {
+			u->looped = value;
+			u->has_looped = true;
+		} else {
+			put(u, value);
+		}
+		break;
+	case 1:
+		if (u->lcr & LCR_DLAB)
+			u->divisor[1] = value;
+		else
+			u->ier = value & 0xf;
+		break;
+	case 2: u->fcr = value; break;
+	case 3: u->lcr = value; break;
+	case 4: u->mcr = value & 0x1f; break;
+	case 7: u->scratch = value; break;
+	}
+}
+
+uint8_t uart16550_read(struct uart16550 *u, unsigned reg)
+{
+	switch (reg) {
+	case 0:
+		if (u->lcr & LCR_DLAB)
+			return u->divisor[0];
+		u->has_looped = false;
+		return u->looped;
+	case 1: return u->lcr & LCR_DLAB ? u->divisor[1] : u->ier;
+	case 2: return u->fcr & FCR_ENABLE ? IIR_FIFOS | IIR_NONE : IIR_NONE;
+	case 3: return u->lcr;
+	case 4: return u->mcr;
+	case 5: return u->has_looped ? LSR_IDLE | LSR_DATA : LSR_IDLE;
+	case 6: /* loopback: RTS, DTR, OUT1, OUT2 come back as CTS, DSR, RI, DCD */
+		if (u->mcr & MCR_LOOP)
+			return (uint8_t)((u->mcr & 2) << 3 | (u->mcr & 1) << 5 | (u->mcr & 0xc) << 4);
+		return MSR_READY;
+	default: return u->scratch;
+	}
+}

@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: MIT */
+/* The one function that decides which event a guest gets next. The #DB's effects on DR6, DR7 and DEBUGCTL happen here, not at queueing (E13). */
+#include "vmm/run.h"
+
+#include "arch/x86/def/cr.h"
+#include "arch/x86/def/seg.h"
+
+static int highest_irq(const struct vcpu *v)
+{
+	for (int i = 3; i >= 0; i--)
+		if (v->irq_pending[i])
+			return i * 64 + 63 - __builtin_clzll(v->irq_pending[i]);
+	return -1;
+}
+
+static void deliver_exception(struct vcpu *v)
+{
+	v->inject = v->exception;
+	v->exception.type = EVENT_NONE;
+	if (v->inject.vector == VEC_DB)
+		dbg_deliver(&v->dbg, &v->inject.db);
+}
+
+/* The ladder of rules.md, section 0, as far as this machine model has its rungs: an event that an exit cut short (rule E16: what it does to
+ * DR6 was done the first time), then the exception or trap #DB, NMI, interrupt. One per entry; a window is asked for when more waits. */
+void event_select_slow(struct vcpu *v)
+{
+	bool intr_window = false, nmi_window = false;
+	int irq = highest_irq(v);
+
+	vcpu_need(v, VST_SHADOW);
+	if (v->exit.vectoring.type != EVENT_NONE) {
+		v->inject = v->exit.vectoring;
+		v->inject.reinjected = true;
+		v->exit.vectoring.type = EVENT_NONE;
+	} else if (v->exception.type != EVENT_NONE) {
+		deliver_exception(v);
+	}
+	if (v->nmi_pending) {
+		if (v->inject.type == EVENT_NONE && !v->st.nmi_blocked && !v->st.shadow) {
+			v->inject = (struct event){ .type = EVENT_NMI, .vector = VEC_NMI };
+			v->nmi_pending = false;
+		} else {
+			nmi_window = true;
+		}
+	}
+	if (irq >= 0) {
+		if (v->inject.type == EVENT_NONE && (v->rflags & RFLAGS_IF) && !v->st.shadow) {
+			v->inject = (struct event){ .type = EVENT_INTR, .vector = (uint8_t)irq };
+			v->irq_pending[irq / 64] &= ~(1ull << irq % 64);
+			intr_window = highest_irq(v) >= 0;
+		} else {
+			intr_window = true;
+		}
+	}
+	if (intr_window != v->want_intr_window || nmi_window != v->want_nmi_window) {
+		v->want_intr_window = intr_window;
+		v->want_nmi_window = nmi_window;
+		vcpu_dirty(v, VST_CTL);
+	}
+	v->event_pending = v->exception.type != EVENT_NONE || v->nmi_pending || intr_window;
+}

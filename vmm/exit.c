@@ -1,0 +1,139 @@
+/* SPDX-License-Identifier: MIT */
+/* Dispatch of slow exits. No default: a new kind does not compile until it has its place here. */
+#include "vmm/exit.h"
+
+#include "arch/lib/log.h"
+#include "arch/x86/def/exitcode.h"
+#include "arch/x86/def/seg.h"
+#include "arch/x86/insn.h"
+#include "vmm/backend.h"
+#include "vmm/cpuid.h"
+#include "vmm/exits.h"
+#include "vmm/fetch.h"
+#include "vmm/run.h"
+#include "vmm/trace.h"
+
+static bool anything_wakes(const struct vcpu *v)
+{
+	uint64_t irqs = v->irq_pending[0] | v->irq_pending[1] | v->irq_pending[2] | v->irq_pending[3];
+
+	return v->exception.type != EVENT_NONE || v->nmi_pending || (irqs && (v->rflags & 0x200));
+}
+
+/* A step trap that is due behind HLT ends it at once (rule A24). There is no device yet whose interrupt could come later. */
+static void exit_hlt(struct vcpu *v)
+{
+	unsigned len = fetch_insn_len(v, DEC_HLT);
+
+	if (!len)
+		return;
+	vcpu_skip(v, len);
+	if (anything_wakes(v))
+		return;
+	if (run_peer(v))
+		v->halted = v->leave = true;
+	else
+		vcpu_stop(v, EXIT_HALTED, "halted with nothing left to wake it, rip=0x%lx", v->rip);
+}
+
+static void exit_mem(struct vcpu *v)
+{
+	const struct exit *e = &v->exit;
+	const char *what = e->u.mem.exec ? "fetch" : e->u.mem.write ? "write" : "read";
+
+	if (e->u.mem.linear_valid)
+		vcpu_stop(v, EXIT_BADMEM, "touched memory that it does not have: %s at gpa=0x%lx linear=0x%lx rip=0x%lx", what, e->u.mem.gpa,
+			  e->u.mem.gla, v->rip);
+	else
+		vcpu_stop(v, EXIT_BADMEM, "touched memory that it does not have: %s at gpa=0x%lx rip=0x%lx", what, e->u.mem.gpa, v->rip);
+}
+
+static void skip_kind(struct vcpu *v, enum decode_kind kind)
+{
+	unsigned len = fetch_insn_len(v, kind);
+
+	if (len)
+		vcpu_skip(v, len);
+}
+
+static void exit_insn(struct vcpu *v)
+{
+	switch ((enum insn_kind)v->exit.u.insn.insn) {
+	case INSN_INVD: /* nothing of a guest is ever only in a cache that this would lose for it; written back it is as good */
+		skip_kind(v, DEC_INVD);
+		return;
+	case INSN_WBINVD:
+		skip_kind(v, DEC_WBINVD);
+		return;
+	case INSN_PAUSE:
+		skip_kind(v, DEC_PAUSE);
+		return;
+	case INSN_INVLPG:
+		v->be->flush(v->vm);
+		skip_kind(v, DEC_INVLPG);
+		return;
+	case INSN_RDPMC: /* no counters, so every index is out of range */
+		vcpu_raise(v, VEC_GP, true, 0);
+		return;
+	case INSN_MONITOR: case INSN_MWAIT: case INSN_VMX: case INSN_SVM: case INSN_RSM: case INSN_GETSEC: /* CPUID has none of them */
+		vcpu_raise(v, VEC_UD, false, 0);
+		return;
+	case INSN_DESC: case INSN_OTHER:
+		vcpu_stop(v, EXIT_UNHANDLED, "an instruction that this machine model does not have (reason 0x%x), rip=0x%lx", v->exit.hw_reason,
+			  v->rip);
+		return;
+	}
+}
+
+static void exit_cpuid(struct vcpu *v)
+{
+	unsigned len = fetch_insn_len(v, DEC_CPUID);
+
+	if (!len)
+		return;
+	cpuid_exit(v);
+	vcpu_skip(v, len);
+}
+
+static void broken(struct vcpu *v, const char *what)
+{
+	vcpu_stop(v, EXIT_ENTRY, "%s: reason 0x%x code 0x%lx, rip=0x%lx", what, v->exit.hw_reason, v->exit.u.fail.code, v->rip);
+	trace_dump_vcpu(v);
+}
+
+/* VMX: the exit has taken the NMI from the CPU and blocks others until an IRET, so the host's handler is called the way hardware would. */
+static void host_nmi(const struct vcpu *v)
+{
+	if (v->be->dbg_caps & DBG_CAP_EXIT_ZEROES_DEBUGCTL)
+		__asm__ volatile("int $2");
+}
+
+void exit_handle(struct vcpu *v)
+{
+	switch ((enum exit_kind)v->exit.kind) {
+	case EXITK_CPUID: exit_cpuid(v); return;
+	case EXITK_HYPERCALL: exit_hypercall(v); return;
+	case EXITK_MSR: exit_msr(v); return;
+	case EXITK_IO: exit_io(v); return;
+	case EXITK_EXCEPTION: exit_exception(v); return;
+	case EXITK_DR: exit_dr(v); return;
+	case EXITK_CR: exit_cr(v); return;
+	case EXITK_HLT: exit_hlt(v); return;
+	case EXITK_XSETBV: exit_xsetbv(v); return;
+	case EXITK_INSN: exit_insn(v); return;
+	case EXITK_MEM: exit_mem(v); return;
+	case EXITK_NMI: host_nmi(v); return;
+	case EXITK_NONE: case EXITK_INTR: case EXITK_TIMER: return; /* the host has had its interrupts */
+	case EXITK_INTR_WINDOW: case EXITK_NMI_WINDOW:
+		v->event_pending = true; /* event_select looks again, and closes the window when nothing waits any more */
+		return;
+	case EXITK_TASK_SWITCH:
+		vcpu_stop(v, EXIT_UNHANDLED, "task switch by hardware, rip=0x%lx", v->rip);
+		return;
+	case EXITK_TRIPLE:
+		vcpu_stop(v, EXIT_TRIPLE, "triple fault, rip=0x%lx", v->rip);
+		return;
+	case EXITK_ENTRY_FAIL: broken(v, "hardware refused to enter it"); return;
+	case EXITK_UNKNOWN: case EXITK_NR: broken(v, "an exit that nobody asked for"); return;
+	}
+}

@@ -1,0 +1,129 @@
+/* SPDX-License-Identifier: MIT */
+/* IN, OUT, INS, OUTS. Hardware looks at no breakpoint for an access that exits: matched here (rules E08, E09), one #DB for all causes (E10). */
+#include "vmm/exits.h"
+
+#include "arch/x86/def/cr.h"
+#include "arch/x86/def/exitcode.h"
+#include "vmm/bus.h"
+#include "vmm/fetch.h"
+#include "vmm/gva.h"
+#include "vmm/vm.h"
+
+static uint32_t io_hits(struct vcpu *v)
+{
+	if (!dbg_armed(v->dbg.dr7))
+		return 0;
+	vcpu_need(v, VST_CR);
+	return dbg_bp_hit(&v->dbg, DBG_ACCESS_IO, v->exit.u.io.port, v->exit.u.io.size, v->st.cr4);
+}
+
+static uint64_t low_bytes(uint64_t reg, uint64_t value, unsigned bytes)
+{
+	uint64_t mask = bytes >= 8 ? ~0ull : (1ull << 8 * bytes) - 1;
+
+	return bytes == 4 ? value & mask : (reg & ~mask) | (value & mask); /* a 32-bit result clears the upper half */
+}
+
+static void plain_io(struct vcpu *v)
+{
+	unsigned size = v->exit.u.io.size, len = fetch_insn_len(v, v->exit.u.io.in ? DEC_IN : DEC_OUT);
+
+	if (!len)
+		return;
+	if (v->exit.u.io.in)
+		v->r[GPR_RAX] = low_bytes(v->r[GPR_RAX], bus_in(v, v->exit.u.io.port, size), size);
+	else
+		bus_out(v, v->exit.u.io.port, size, (uint32_t)v->r[GPR_RAX]);
+	vcpu_skip_hits(v, len, io_hits(v));
+}
+
+/* ---- String forms ---- */
+
+struct string_io {
+	struct decoded d;
+	uint64_t mask;     /* of the address size */
+	enum gpr index;    /* RSI or RDI */
+	struct gva at;
+	bool in;
+};
+
+static struct gva string_address(struct vcpu *v, const struct string_io *s)
+{
+	uint8_t seg = s->in ? SEG_ES : s->d.seg == DECODE_NO_SEG ? SEG_DS : s->d.seg; /* INS takes no override */
+	uint64_t a = v->r[s->index] & s->mask;
+
+	vcpu_need(v, VST_SEG);
+	if (!vcpu_long64(v))
+		return (struct gva){ (a + v->st.seg[seg].base) & 0xffffffff };
+	return (struct gva){ seg == SEG_FS || seg == SEG_GS ? a + v->st.seg[seg].base : a };
+}
+
+/* One element. The memory side may fault, so it comes first on INS too; the port is touched once. */
+static enum gva_status transfer(struct vcpu *v, const struct string_io *s)
+{
+	const struct exit *e = &v->exit;
+	uint32_t value = 0;
+	enum gva_status st;
+
+	if (s->in) {
+		st = gva_probe_write(v, s->at, e->u.io.size);
+		if (st != GVA_OK)
+			return st;
+		value = bus_in(v, e->u.io.port, e->u.io.size);
+		return gva_write(v, s->at, &value, e->u.io.size);
+	}
+	st = gva_read(v, s->at, &value, e->u.io.size);
+	if (st == GVA_OK)
+		bus_out(v, e->u.io.port, e->u.io.size, value);
+	return st;
+}
+
+static void advance(struct vcpu *v, enum gpr r, uint64_t mask, uint64_t by)
+{
+	v->r[r] = low_bytes(v->r[r], v->r[r] + by, mask == 0xffff ? 2 : mask == 0xffffffff ? 4 : 8);
+}
+
+/* A REP string instruction is one boundary per element: traps are taken between them, with RIP at the instruction and RF set (E04, A29). */
+static void string_io(struct vcpu *v)
+{
+	struct string_io s = { .in = v->exit.u.io.in };
+	unsigned size = v->exit.u.io.size;
+	uint32_t hits;
+
+	if (!fetch_decode(v, DEC_INS, DEC_OUTS, &s.d))
+		return;
+	s.mask = s.d.addr_size == 8 ? ~0ull : (1ull << 8 * s.d.addr_size) - 1;
+	s.index = s.in ? GPR_RDI : GPR_RSI;
+	if (s.d.rep && (v->r[GPR_RCX] & s.mask) == 0) {
+		vcpu_skip(v, s.d.len);
+		return;
+	}
+	s.at = string_address(v, &s);
+	switch (transfer(v, &s)) {
+	case GVA_OK: break;
+	case GVA_FAULT: return;
+	case GVA_NO_MEMORY:
+		vcpu_stop(v, EXIT_BADMEM, "touched memory that it does not have: string I/O at linear=0x%lx rip=0x%lx", s.at.v, v->rip);
+		return;
+	}
+	hits = io_hits(v);
+	if (dbg_armed(v->dbg.dr7))
+		hits |= dbg_bp_hit(&v->dbg, s.in ? DBG_ACCESS_WRITE : DBG_ACCESS_READ, s.at.v, size, v->st.cr4);
+	advance(v, s.index, s.mask, v->rflags & RFLAGS_DF ? 0 - (uint64_t)size : size);
+	if (s.d.rep)
+		advance(v, GPR_RCX, s.mask, ~0ull);
+	if (s.d.rep && (v->r[GPR_RCX] & s.mask) != 0) {
+		vcpu_retired(v, hits);
+		v->rflags |= RFLAGS_RF;
+		return;
+	}
+	vcpu_skip_hits(v, s.d.len, hits);
+}
+
+void exit_io(struct vcpu *v)
+{
+	if (__builtin_expect(v->exit.u.io.string, 0))
+		string_io(v);
+	else
+		plain_io(v);
+}

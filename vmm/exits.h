@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: MIT */
+/* The handlers that exit.c dispatches to; one file each. Each does the instruction's work, then skips it or queues a fault. */
+#ifndef VMM_EXITS_H
+#define VMM_EXITS_H
+
+#include "vmm/vcpu.h"
+
+void exit_io(struct vcpu *v);        /* exit_io.c: IN, OUT, INS, OUTS */
+void exit_cr(struct vcpu *v);        /* exit_cr.c: MOV CR, CLTS, LMSW */
+void exit_xsetbv(struct vcpu *v);    /* exit_cr.c */
+void exit_dr(struct vcpu *v);        /* exit_dr.c: MOV DR */
+void exit_exception(struct vcpu *v); /* exit_dr.c: #DB, #AC */
+void exit_msr(struct vcpu *v);       /* msr.c */
+void exit_hypercall(struct vcpu *v); /* lab.c */
+
+#endif

@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: MIT */
+/* Guest-linear memory: translation with the guest's own tables and rights, and checked copies that raise the guest's #PF. */
+#ifndef VMM_GVA_H
+#define VMM_GVA_H
+
+#include "vmm/gmem.h"
+#include "vmm/walk.h"
+
+/* Where does the guest's code or data at a linear address lie? access: WALK_W, WALK_U, WALK_I. False: r->error is the #PF code. */
+bool gva_walk(struct vcpu *v, struct gva a, uint32_t access, struct walk_result *r);
+
+enum gva_status { GVA_OK, GVA_FAULT, GVA_NO_MEMORY };
+
+/* Copies n <= 16 bytes, with the rights of the guest's CPL; a write is all or nothing. GVA_FAULT: a #PF has been queued. GVA_NO_MEMORY: the
+ * address translates to memory that the VM does not have. Sets accessed and dirty bits as the access itself would. */
+enum gva_status gva_read(struct vcpu *v, struct gva a, void *dst, size_t n);
+enum gva_status gva_write(struct vcpu *v, struct gva a, const void *src, size_t n);
+/* May the guest write there? As gva_write without the copy. */
+enum gva_status gva_probe_write(struct vcpu *v, struct gva a, size_t n);
+
+#endif

@@ -1,0 +1,185 @@
+/* SPDX-License-Identifier: MIT */
+/* Hypercalls: HC_NOP for everybody, the lab's for VMs that were started with the flag `lab`. See arch/x86/def/hypercall.h. */
+#include "vmm/exits.h"
+
+#include "arch/x86/dbg_hw.h"
+#include "arch/x86/dbg_switch.h"
+#include "arch/x86/def/cr.h"
+#include "arch/x86/def/hypercall.h"
+#include "arch/x86/insn.h"
+#include "arch/x86/percpu.h"
+#include "vmm/fetch.h"
+#include "vmm/run.h"
+
+static volatile uint8_t host_buf[64] __attribute__((aligned(64)));
+
+static uint64_t host_bp(struct dbg_cpu *d, const uint64_t *r)
+{
+	bool ok = true;
+
+	irq_disable();
+	if (r[GPR_RDX] == ~0ull)
+		dbg_host_clear_bps(d);
+	else
+		ok = r[GPR_RDX] < 4 && r[GPR_RCX] < 16 && dbg_host_set_bp(d, (unsigned)r[GPR_RDX], r[GPR_RBX], (unsigned)r[GPR_RCX]);
+	irq_enable();
+	return ok ? 0 : HC_EINVAL;
+}
+
+static uint64_t host_debugctl(struct dbg_cpu *d, uint64_t value)
+{
+	bool ok;
+
+	irq_disable();
+	ok = dbg_host_set_debugctl(d, value);
+	irq_enable();
+	return ok ? 0 : HC_ENODEV;
+}
+
+static uint64_t host_debugctl_read(struct dbg_cpu *d)
+{
+	uint64_t v;
+
+	return d->has_debugctl && hw_try_read_debugctl(d, &v) ? v : HC_ENODEV;
+}
+
+static uint64_t count(struct vcpu *v, struct dbg_cpu *d, uint64_t which, bool reset)
+{
+	static const uint8_t dbg_of[] = { [LAB_DR_READS] = DBG_COUNT_DR_READ, [LAB_DR_WRITES] = DBG_COUNT_DR_WRITE,
+					  [LAB_DEBUGCTL_READS] = DBG_COUNT_DEBUGCTL_READ, [LAB_DEBUGCTL_WRITES] = DBG_COUNT_DEBUGCTL_WRITE };
+	uint64_t n;
+
+	if (which >= LAB_NR_COUNTERS)
+		return HC_EINVAL;
+	if (which == LAB_EXITS || which == LAB_FAST_EXITS) {
+		uint64_t now = which == LAB_EXITS ? v->exits : v->fast_exits, *base = &v->count_base[which - LAB_EXITS];
+
+		n = now - *base;
+		if (reset)
+			*base = now;
+		return n;
+	}
+	n = d->count[dbg_of[which]];
+	if (reset)
+		d->count[dbg_of[which]] = 0;
+	return n;
+}
+
+static uint64_t inject(struct vcpu *v, uint64_t what, uint64_t vector)
+{
+	if (what == LAB_NMI) {
+		v->nmi_pending = true;
+	} else if (what == LAB_IRQ) {
+		if (vector < 32 || vector > 255)
+			return HC_EINVAL;
+		v->irq_pending[vector / 64] |= 1ull << vector % 64;
+	} else {
+		return HC_EINVAL;
+	}
+	v->event_pending = true;
+	return 0;
+}
+
+static uint64_t yield(struct vcpu *v)
+{
+	if (!run_peer(v))
+		return HC_ENODEV;
+	v->leave = true;
+	return 0;
+}
+
+static uint64_t host_state(struct dbg_cpu *d, uint64_t which)
+{
+	if (which > 4)
+		return HC_EINVAL;
+	return hw_read_dr(d, which == 0 ? 7 : (unsigned)which - 1);
+}
+
+/* The #DB is a trap: it has been taken when touch8() is over. */
+static uint64_t host_touch(struct dbg_cpu *d, uint64_t slot)
+{
+	uint64_t before = d->host_db, start = (uint64_t)(uintptr_t)host_buf;
+
+	if (slot > 3)
+		return HC_EINVAL;
+	if (d->dr[slot] < start || d->dr[slot] - start >= sizeof(host_buf))
+		return HC_EINVAL;
+	touch8((const volatile uint8_t *)(uintptr_t)d->dr[slot]);
+	return d->host_db != before ? d->host_db_dr6 : 0;
+}
+
+static uint64_t host_db(struct dbg_cpu *d, bool reset)
+{
+	uint64_t n = d->host_db;
+
+	if (reset)
+		d->host_db = 0;
+	return n;
+}
+
+/* Debug state and events as after RESET; the mode stays, so that the guest can go on and look. */
+static void lab_reset(struct vcpu *v)
+{
+	uint64_t rip = v->r[GPR_RBX], rsp = v->r[GPR_RCX];
+
+	dbg_vcpu_reset(&v->dbg);
+	v->rip = rip;
+	v->r[GPR_RSP] = rsp;
+	v->rflags = RFLAGS_BIT1;
+	v->exception.type = EVENT_NONE;
+	v->nmi_pending = false;
+	for (unsigned i = 0; i < 4; i++)
+		v->irq_pending[i] = 0;
+	vcpu_need(v, VST_SHADOW);
+	v->st.shadow = SHADOW_NONE;
+	v->st.nmi_blocked = false;
+	vcpu_dirty(v, VST_SHADOW);
+}
+
+static uint64_t lab_call(struct vcpu *v, uint64_t nr)
+{
+	struct dbg_cpu *d = &this_cpu()->dbg;
+	const uint64_t *r = v->r;
+
+	switch (nr) {
+	case HC_LAB_FAST: case HC_LAB_SLOW: return 0;
+	case HC_LAB_HOST_BP: return host_bp(d, r);
+	case HC_LAB_HOST_DR6: return hw_read_dr(d, 6);
+	case HC_LAB_HOST_DEBUGCTL: return host_debugctl(d, r[GPR_RBX]);
+	case HC_LAB_HOST_DEBUGCTL_RD: return host_debugctl_read(d);
+	case HC_LAB_OPEN_DEBUGCTL:
+		v->debugctl_open = r[GPR_RBX] != 0;
+		vcpu_dirty(v, VST_CTL);
+		return 0;
+	case HC_LAB_COUNT: return count(v, d, r[GPR_RBX], r[GPR_RCX] == 1);
+	case HC_LAB_YIELD: return yield(v);
+	case HC_LAB_INJECT: return inject(v, r[GPR_RBX], r[GPR_RCX]);
+	case HC_LAB_HOST_STATE: return host_state(d, r[GPR_RBX]);
+	case HC_LAB_HOST_TOUCH: return host_touch(d, r[GPR_RBX]);
+	case HC_LAB_HOST_BUF: return (uint64_t)(uintptr_t)host_buf;
+	case HC_LAB_HOST_DB: return host_db(d, r[GPR_RBX] == 1);
+	default: return HC_ENOSYS;
+	}
+}
+
+void exit_hypercall(struct vcpu *v)
+{
+	unsigned len = fetch_insn_len(v, v->be->guest_feature == HC_FEATURE_SVM ? DEC_VMMCALL : DEC_VMCALL);
+	uint64_t nr = v->r[GPR_RAX];
+
+	if (!len)
+		return;
+	if (vcpu_cpl(v) != 0) {
+		v->r[GPR_RAX] = HC_ENOSYS;
+	} else if (nr == HC_NOP) {
+		v->r[GPR_RAX] = 0;
+	} else if (!v->vm->lab) {
+		v->r[GPR_RAX] = HC_ENOSYS;
+	} else if (nr == HC_LAB_RESET) {
+		lab_reset(v);
+		return;
+	} else {
+		v->r[GPR_RAX] = lab_call(v, nr);
+	}
+	vcpu_skip(v, len);
+}

@@ -1,0 +1,183 @@
+/* SPDX-License-Identifier: MIT */
+/* The MSR policy: what a guest may read and write. An MSR that is not here is #GP, as on a CPU that lacks it; so are those of SVM and VMX. */
+#include "vmm/exits.h"
+
+#include "arch/x86/def/cr.h"
+#include "arch/x86/def/msr.h"
+#include "arch/x86/def/seg.h"
+#include "arch/x86/insn.h"
+#include "vmm/backend.h"
+#include "vmm/cpuid.h"
+#include "vmm/fetch.h"
+
+#define APIC_BASE_RESET 0xfee00100ull /* BSP; not enabled: CPUID has no APIC */
+#define MISC_ENABLE_VALUE 0x1801ull   /* fast strings; BTS and PEBS unavailable */
+
+static bool canonical(uint64_t a)
+{
+	return (uint64_t)((int64_t)(a << 16) >> 16) == a;
+}
+
+/* The fields of VST_MSR. NULL: not one of them. */
+static uint64_t *plain_field(struct vcpu *v, uint32_t msr)
+{
+	struct vcpu_state *st = &v->st;
+
+	switch (msr) {
+	case MSR_STAR: return &st->star;
+	case MSR_LSTAR: return &st->lstar;
+	case MSR_CSTAR: return &st->cstar;
+	case MSR_SFMASK: return &st->sfmask;
+	case MSR_KERNEL_GS_BASE: return &st->kernel_gs_base;
+	case MSR_SYSENTER_CS: return &st->sysenter_cs;
+	case MSR_SYSENTER_ESP: return &st->sysenter_esp;
+	case MSR_SYSENTER_EIP: return &st->sysenter_eip;
+	case MSR_PAT: return &st->pat;
+	case MSR_TSC_AUX: return cpuid_tsc_aux() ? &st->tsc_aux : NULL;
+	}
+	return NULL;
+}
+
+static bool read_rare(struct vcpu *v, uint32_t msr, uint64_t *val)
+{
+	uint64_t *field;
+
+	switch (msr) {
+	case MSR_TSC: *val = rdtsc(); return true;
+	case MSR_APIC_BASE: *val = APIC_BASE_RESET; return true;
+	case MSR_BIOS_SIGN_ID: case MSR_MTRRCAP: case MSR_MCG_CAP: *val = 0; return true;
+	case MSR_LASTBRANCHFROMIP: case MSR_LASTBRANCHTOIP: case MSR_LASTINTFROMIP: case MSR_LASTINTTOIP: case MSR_HWCR:
+		*val = 0; /* AMD has them always; records are never on (S13) */
+		return cpuid_amd();
+	case MSR_MISC_ENABLE: *val = MISC_ENABLE_VALUE; return !cpuid_amd();
+	case MSR_FS_BASE: case MSR_GS_BASE:
+		vcpu_need(v, VST_SEG);
+		*val = v->st.seg[msr == MSR_FS_BASE ? SEG_FS : SEG_GS].base;
+		return true;
+	}
+	field = plain_field(v, msr);
+	if (!field)
+		return false;
+	vcpu_need(v, VST_MSR);
+	*val = *field;
+	return true;
+}
+
+static bool msr_read(struct vcpu *v, uint32_t msr, uint64_t *val)
+{
+	if (msr == MSR_EFER) {
+		vcpu_need(v, VST_CR);
+		*val = v->st.efer;
+		return true;
+	}
+	if (msr == MSR_DEBUGCTL) {
+		*val = v->dbg.debugctl;
+		return true;
+	}
+	return read_rare(v, msr, val);
+}
+
+static bool write_efer(struct vcpu *v, uint64_t val)
+{
+	struct vcpu_state *st = &v->st;
+
+	vcpu_need(v, VST_CR);
+	if (val & ~cpuid_efer_mask())
+		return false;
+	if (((st->efer ^ val) & EFER_LME) && (st->cr0 & CR0_PG))
+		return false;
+	val = (val & ~EFER_LMA) | (st->efer & EFER_LMA); /* LMA is hardware's */
+	if (val == st->efer)
+		return true;
+	if ((val ^ st->efer) & EFER_NXE)
+		v->be->flush(v->vm);
+	st->efer = val;
+	vcpu_dirty(v, VST_CR);
+	return true;
+}
+
+/* Memory types 0, 1, 4-7. */
+static bool pat_valid(uint64_t pat)
+{
+	for (unsigned i = 0; i < 64; i += 8) {
+		uint64_t t = pat >> i & 0xff;
+
+		if (t > 7 || t == 2 || t == 3)
+			return false;
+	}
+	return true;
+}
+
+static bool write_plain(struct vcpu *v, uint32_t msr, uint64_t val)
+{
+	uint64_t *field = plain_field(v, msr);
+
+	if (!field)
+		return false;
+	switch (msr) {
+	case MSR_LSTAR: case MSR_CSTAR: case MSR_KERNEL_GS_BASE:
+		if (!canonical(val))
+			return false;
+		break;
+	case MSR_SYSENTER_ESP: case MSR_SYSENTER_EIP:
+		if (!cpuid_amd() && !canonical(val))
+			return false;
+		break;
+	case MSR_PAT:
+		if (!pat_valid(val))
+			return false;
+		break;
+	case MSR_TSC_AUX:
+		if (val >> 32)
+			return false;
+		break;
+	}
+	vcpu_need(v, VST_MSR);
+	*field = val;
+	vcpu_dirty(v, VST_MSR);
+	return true;
+}
+
+static bool msr_write(struct vcpu *v, uint32_t msr, uint64_t val)
+{
+	switch (msr) {
+	case MSR_EFER: return write_efer(v, val);
+	case MSR_DEBUGCTL: return dbg_wrmsr_debugctl(&v->dbg, val);
+	case MSR_APIC_BASE: return val == APIC_BASE_RESET;
+	case MSR_BIOS_SIGN_ID: return val == 0;
+	case MSR_MISC_ENABLE: return !cpuid_amd() && val == MISC_ENABLE_VALUE;
+	case MSR_HWCR: return cpuid_amd() && val == 0;
+	case MSR_FS_BASE: case MSR_GS_BASE:
+		if (!canonical(val))
+			return false;
+		vcpu_need(v, VST_SEG);
+		v->st.seg[msr == MSR_FS_BASE ? SEG_FS : SEG_GS].base = val;
+		vcpu_dirty(v, VST_SEG);
+		return true;
+	}
+	return write_plain(v, msr, val);
+}
+
+void exit_msr(struct vcpu *v)
+{
+	bool write = v->exit.u.msr.write, ok;
+	unsigned len = fetch_insn_len(v, write ? DEC_WRMSR : DEC_RDMSR);
+	uint32_t msr = (uint32_t)v->r[GPR_RCX];
+	uint64_t val = 0;
+
+	if (!len)
+		return;
+	if (write) {
+		ok = msr_write(v, msr, v->r[GPR_RDX] << 32 | (uint32_t)v->r[GPR_RAX]);
+	} else {
+		ok = msr_read(v, msr, &val);
+		if (ok) {
+			v->r[GPR_RAX] = (uint32_t)val;
+			v->r[GPR_RDX] = val >> 32;
+		}
+	}
+	if (ok)
+		vcpu_skip(v, len);
+	else
+		vcpu_raise(v, VEC_GP, true, 0);
+}

@@ -1,0 +1,197 @@
+/* SPDX-License-Identifier: MIT */
+/* The run loop. Outer: once per trip to the slow path, debug registers change hands. Inner: per entry, touches none of them (rule H11). */
+#include "vmm/run.h"
+
+#include "arch/lib/log.h"
+#include "arch/x86/dbg_switch.h"
+#include "arch/x86/def/cr.h"
+#include "arch/x86/def/exitcode.h"
+#include "arch/x86/def/hypercall.h"
+#include "arch/x86/def/seg.h"
+#include "arch/x86/insn.h"
+#include "arch/x86/tsc.h"
+#include "vmm/fetch.h"
+#include "vmm/fpu.h"
+#include "vmm/trace.h"
+
+#define SLICE_US 10000u
+
+/* ---- Inner loop ---- */
+
+/* A call that asks for nothing but a trip round the inner loop. With TF a step is due, which the slow path delivers. */
+static bool fast_hypercall(struct vcpu *v)
+{
+	unsigned len;
+
+	if (v->r[GPR_RAX] != HC_LAB_FAST || !v->vm->lab || (v->rflags & RFLAGS_TF) || vcpu_cpl(v) != 0)
+		return false;
+	len = fetch_insn_len(v, DEC_VMMCALL); /* VMX tells the length */
+	if (!len)
+		return false;
+	v->r[GPR_RAX] = 0;
+	vcpu_skip(v, len);
+	return true;
+}
+
+/* Rule H10: the guest owns its registers and nothing else waits, so its #DB goes straight back in, and it keeps them. ICEBP has an RIP to be
+ * moved and is rare: slow path. */
+static bool fast_db(struct vcpu *v, struct cpu *c)
+{
+	const struct exit *e = &v->exit;
+
+	if (e->u.exc.vector != VEC_DB || v->dbg.state != DBG_LIVE || e->u.exc.db.cls == DBG_ICEBP || e->vectoring.type != EVENT_NONE ||
+	    v->exception.type != EVENT_NONE)
+		return false;
+	if (!(v->be->dbg_caps & DBG_CAP_DB_APPLIED)) {
+		v->be->fetch(v, VST_DBG);
+		v->st_valid |= VST_DBG;
+	}
+	dbg_reflect_live(v->be->dbg_caps, &c->dbg, &v->dbg, &e->u.exc.db);
+	v->inject.type = EVENT_FAULT;
+	v->inject.vector = VEC_DB;
+	v->inject.has_error = false;
+	v->inject.reinjected = false;
+	return true;
+}
+
+/* True: enter again. Never beyond the slice, so that a storm cannot keep the host from its events (rule H03). */
+static bool run_fast(struct vcpu *v, struct cpu *c)
+{
+	bool again;
+
+	if (v->exit.tsc >= c->slice_end_tsc)
+		return false;
+	again = v->exit.kind == EXITK_EXCEPTION ? fast_db(v, c) : fast_hypercall(v);
+	if (again) {
+		v->fast_exits++;
+		trace_fast(v);
+	}
+	return again;
+}
+
+/* ---- Outer loop ---- */
+
+/* One trip: until an exit needs the slow path. Interrupts are off; on return the debug registers are the host's again. */
+static inline void run_once(struct vcpu *v, struct cpu *c)
+{
+	const struct backend *be = v->be;
+	unsigned ops;
+
+	event_select(v);
+	ops = dbg_plan_enter(be->dbg_caps, &c->dbg, &v->dbg);
+	if (ops)
+		dbg_do_enter(ops, be->dbg_caps, &c->dbg, &v->dbg);
+	do {
+		be->run(v, c);
+		v->exits++;
+		trace_stamp(v, ops);
+	} while ((v->exit.kind == EXITK_HYPERCALL || v->exit.kind == EXITK_EXCEPTION) && run_fast(v, c));
+
+	ops = dbg_plan_leave(be->dbg_caps, &c->dbg, &v->dbg, v->exit.dr6);
+	if (ops) {
+		if (ops & DBG_OP_VM_FETCH) {
+			be->fetch(v, VST_DBG);
+			v->st_valid |= VST_DBG;
+		}
+		dbg_do_leave(ops, be->dbg_caps, &c->dbg, &v->dbg);
+	}
+}
+
+static void account(struct vcpu *v, uint64_t now)
+{
+	v->run_tsc += now - v->since_tsc;
+	v->since_tsc = now;
+}
+
+static __attribute__((noinline)) void end_of_slice(struct vcpu *v, struct cpu *c)
+{
+	uint64_t now = rdtsc();
+
+	account(v, now);
+	if (v->run_tsc > v->budget_tsc)
+		vcpu_stop(v, EXIT_BUDGET, "budget of %u ms used up after %lu exits, rip=0x%lx", v->vm->budget_ms, v->exits, v->rip);
+	c->slice_end_tsc = now + tsc_from_us(SLICE_US);
+	if (run_peer(v))
+		v->leave = true;
+}
+
+static void run_vcpu(struct vcpu *v, struct cpu *c)
+{
+	v->leave = false;
+	v->since_tsc = rdtsc();
+	c->slice_end_tsc = v->since_tsc + tsc_from_us(SLICE_US);
+	if (!v->started) {
+		v->started = true;
+		log_printf("drover: vm %s: first entry tsc=%lu\n", v->vm->name, rdtsc());
+	}
+	while (!v->leave) {
+		irq_disable();
+		run_once(v, c);
+		irq_enable(); /* every time, so that the host's tick comes however fast the guest exits */
+		exit_handle(v);
+		if (__builtin_expect(v->exit.tsc >= c->slice_end_tsc, 0))
+			end_of_slice(v, c);
+	}
+	account(v, rdtsc());
+}
+
+/* ---- Groups ---- */
+
+struct vcpu *run_peer(struct vcpu *v)
+{
+	for (struct vcpu *p = v->peer; p != v; p = p->peer)
+		if (!p->stopped && !p->halted)
+			return p;
+	return NULL;
+}
+
+/* What hardware does not switch per entry changes hands here, and only when the vcpu changes (rule H15). */
+static void put(struct cpu *c)
+{
+	struct vcpu *old = c->vcpu;
+
+	if (!old)
+		return;
+	irq_disable();
+	old->be->vcpu_put(old, c);
+	fpu_save(old);
+	c->vcpu = NULL;
+	irq_enable();
+}
+
+static void load(struct vcpu *v, struct cpu *c)
+{
+	if (c->vcpu == v)
+		return;
+	put(c);
+	irq_disable();
+	fpu_load(v);
+	v->be->vcpu_load(v, c);
+	v->trace = trace_ring(c);
+	c->vcpu = v;
+	irq_enable();
+}
+
+void run_group(struct vcpu *first, struct cpu *c)
+{
+	struct vcpu *v = first, *next;
+
+	for (;;) {
+		load(v, c);
+		run_vcpu(v, c);
+		next = run_peer(v);
+		if (!next && (v->stopped || v->halted))
+			break;
+		if (next)
+			v = next;
+	}
+	put(c);
+	/* Halted ones that waited for a peer: nobody is left who could wake them. */
+	for (v = first;;) {
+		if (!v->stopped)
+			vcpu_stop(v, EXIT_HALTED, "halted with nothing left to wake it, rip=0x%lx", v->rip);
+		v = v->peer;
+		if (v == first)
+			break;
+	}
+}

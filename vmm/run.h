@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: MIT */
+/* Running vcpus: the outer and inner loop, groups that share a CPU, what an exit handler may ask for. */
+#ifndef VMM_RUN_H
+#define VMM_RUN_H
+
+#include "vmm/backend.h"
+
+/* Runs the vcpus of one group (a ring by vcpu.peer) on this CPU until all have stopped. Interrupts are on before and after. */
+void run_group(struct vcpu *first, struct cpu *c);
+
+void event_select_slow(struct vcpu *v);
+
+/* Chooses what the next entry injects. Once per outer entry. */
+static inline void event_select(struct vcpu *v)
+{
+	if (__builtin_expect(v->event_pending | v->exit.vectoring.type, 0))
+		event_select_slow(v);
+}
+
+/* The exit in v->exit, with host interrupts open and the debug state in v->dbg. */
+void exit_handle(struct vcpu *v);
+
+/* Another vcpu of the group that can run, or NULL. */
+struct vcpu *run_peer(struct vcpu *v);
+
+#endif
