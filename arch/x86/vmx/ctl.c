@@ -53,7 +53,7 @@ static const struct ctl_bit bits[] = {
 	{ CTL_PROC2, 6, MUST, "WBINVD exiting" },
 	{ CTL_PROC2, 7, MUST, "unrestricted guest" },
 	{ CTL_PROC2, 10, OFF, "PAUSE-loop exiting" },
-	{ CTL_PROC2, 12, LIKE, "INVPCID" },
+	{ CTL_PROC2, 12, OFF, "INVPCID" }, /* off: #UD in the guest, whose CPUID has no PCID */
 	{ CTL_PROC2, 13, OFF, "VM functions" },
 	{ CTL_PROC2, 14, OFF, "VMCS shadowing" },
 	{ CTL_PROC2, 17, OFF, "page-modification logging" },

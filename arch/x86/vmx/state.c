@@ -57,9 +57,10 @@ static void commit_slots(const struct vcpu_state *st, const struct slot *s, size
 /* The guest owns every CR0 bit but these. NE must be 1 in VMX operation. CD and NW would make all guest memory uncached; hardware would
  * let the guest have them. PE and PG are free with an unrestricted guest. */
 #define CR0_OWNED (CR0_NE | CR0_CD | CR0_NW)
-/* CR4 bits that the guest may change without an exit. MCE is not one: a machine check under CR4.MCE = 0 shuts the machine down. */
+/* CR4 bits that the guest may change without an exit. MCE is not one: a machine check under CR4.MCE = 0 shuts the machine down. Nor are
+ * those that the guest's CPUID does not announce: the machine model answers with #GP. */
 #define CR4_FREE (CR4_VME | CR4_PVI | CR4_TSD | CR4_DE | CR4_PSE | CR4_PAE | CR4_PGE | CR4_PCE | CR4_OSFXSR | CR4_OSXMMEXCPT | CR4_UMIP | \
-		  CR4_FSGSBASE | CR4_PCIDE | CR4_OSXSAVE | CR4_SMEP | CR4_SMAP)
+		  CR4_FSGSBASE | CR4_OSXSAVE | CR4_SMEP | CR4_SMAP)
 #define CR4_OWNED (~CR4_FREE)
 
 static void fetch_cr(struct vcpu_state *st)
