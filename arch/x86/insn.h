@@ -210,6 +210,12 @@ static inline uint16_t read_ss(void)
 	return sel;
 }
 
+/* Calls the host's #MC handler: for one that an exit has taken from the CPU. */
+static inline void raise_machine_check(void)
+{
+	__asm__ volatile("int $18" : : : "memory");
+}
+
 /* ---- VMX. All return false on VMfail (CF or ZF). pa: physical address of the 4 KiB region ---- */
 
 static inline bool vmxon(uint64_t pa)

@@ -10,6 +10,7 @@ enum want {
 	MUST,   /* refused without it */
 	LIKE,   /* on where there is such a control */
 	OFF,    /* refused where the CPU forces it on */
+	MAY,    /* as OFF, but other code turns it on where it is allowed */
 	TOGGLE, /* changes at run time: both values must be possible; starts at 0 */
 };
 
@@ -23,7 +24,7 @@ static const struct ctl_bit bits[] = {
 	{ CTL_PIN, 0, MUST, "external-interrupt exiting" },
 	{ CTL_PIN, 3, MUST, "NMI exiting" },
 	{ CTL_PIN, 5, MUST, "virtual NMIs" },
-	{ CTL_PIN, 6, OFF, "preemption timer" }, /* the place for it: with EXITK_TIMER decoded already */
+	{ CTL_PIN, 6, MAY, "preemption timer" }, /* vmcs.c: quirk vmx-if0-intr */
 	{ CTL_PROC, 2, TOGGLE, "interrupt-window exiting" },
 	{ CTL_PROC, 3, OFF, "TSC offsetting" },
 	{ CTL_PROC, 7, MUST, "HLT exiting" },
@@ -112,7 +113,7 @@ static bool fit_bit(struct vmx_caps *c, const struct ctl_bit *b, char *reason, s
 		fmt_snprintf(reason, size, "VMX: CPU lacks %s", b->name);
 		return false;
 	}
-	if ((b->want == OFF || b->want == TOGGLE) && forced) {
+	if ((b->want == OFF || b->want == MAY || b->want == TOGGLE) && forced) {
 		fmt_snprintf(reason, size, "VMX: CPU forces %s", b->name);
 		return false;
 	}

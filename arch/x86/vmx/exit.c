@@ -120,6 +120,18 @@ static void quirk_icebp_bs(struct dbg_record *db)
 	told = true;
 }
 
+/* See vmcs.c: the preemption timer did what a host interrupt should have done long ago. */
+static void quirk_if0_intr(const struct vcpu *v)
+{
+	static bool told;
+
+	if (told || (v->rflags & RFLAGS_IF))
+		return;
+	log_printf("drover: quirk vmx-if0-intr: no host interrupt ended %u ms of a guest with IF=0; the preemption timer did\n",
+		   VMX_TIMER_US / 1000);
+	told = true;
+}
+
 /* ---- #DB ---- */
 
 /* The intercepted #DB has changed nothing (rule V02): its cause is in the qualification only. */
@@ -152,6 +164,11 @@ static void decode_exception(struct vcpu *v, struct cpu *c, uint64_t qual)
 	if (INFO_TYPE(info) == VMX_TYPE_NMI) {
 		/* The exit has acknowledged it, and NMIs stay blocked on this CPU until an IRET: the run loop calls the host's handler (int $2). */
 		e->kind = EXITK_NMI;
+		return;
+	}
+	if ((info & INFO_VECTOR) == VEC_MC) {
+		raise_machine_check(); /* the host's, whoever was running: its handler decides, the guest never sees it */
+		e->kind = EXITK_INTR;
 		return;
 	}
 	e->u.exc.vector = (uint8_t)info;
@@ -254,10 +271,11 @@ void vmx_decode(struct vcpu *v, struct cpu *c, unsigned fail)
 		e->u.dr.gpr = qual >> 8 & 0xf;
 		break;
 	case EXITK_INSN: e->u.insn.insn = r->insn; break;
+	case EXITK_TIMER: quirk_if0_intr(v); break;
 	case EXITK_MEM: decode_ept(e, qual); break;
 	case EXITK_ENTRY_FAIL: e->u.fail.code = e->hw_reason; break;
 	case EXITK_NONE: case EXITK_INTR: case EXITK_NMI: case EXITK_INTR_WINDOW: case EXITK_NMI_WINDOW: case EXITK_CPUID: case EXITK_HLT:
-	case EXITK_HYPERCALL: case EXITK_XSETBV: case EXITK_TASK_SWITCH: case EXITK_TRIPLE: case EXITK_TIMER: case EXITK_UNKNOWN: case EXITK_NR:
+	case EXITK_HYPERCALL: case EXITK_XSETBV: case EXITK_TASK_SWITCH: case EXITK_TRIPLE: case EXITK_UNKNOWN: case EXITK_NR:
 		break;
 	}
 }

@@ -36,6 +36,7 @@ enum ctl_word { CTL_PIN, CTL_PROC, CTL_PROC2, CTL_EXIT, CTL_ENTRY, CTL_NR };
 #define PIN_EXT_INTR (1u << 0)
 #define PIN_NMI (1u << 3)
 #define PIN_VIRTUAL_NMI (1u << 5)
+#define PIN_TIMER (1u << 6)
 #define EXIT_SAVE_DEBUG (1u << 2)
 #define EXIT_HOST64 (1u << 9)
 #define EXIT_ACK_INTR (1u << 15)
@@ -60,6 +61,8 @@ enum ctl_word { CTL_PIN, CTL_PROC, CTL_PROC2, CTL_EXIT, CTL_ENTRY, CTL_NR };
 #define INV_SINGLE 1u
 #define INV_ALL 2u
 #define MISC_INSN_LEN_0 (1ull << 30)
+#define MISC_TIMER_SHIFT 0x1full /* one tick of the preemption timer is 1 << this many TSC ticks */
+#define VMX_TIMER_US 30000u
 
 #define MEMTYPE_WB 6u
 

@@ -5,6 +5,8 @@
 #include "arch/x86/def/msr.h"
 #include "arch/x86/def/seg.h"
 #include "arch/x86/pmem.h"
+#include "arch/x86/quirks.h"
+#include "arch/x86/tsc.h"
 #include "arch/x86/vmx/internal.h"
 
 _Noreturn void vmcs_access_failed(const char *what, enum vmcs_field f)
@@ -15,10 +17,22 @@ _Noreturn void vmcs_access_failed(const char *what, enum vmcs_field f)
 
 /* ---- Constant fields ---- */
 
+/* External-interrupt exiting ends a guest's stay whatever its IF says. In Bochs 2.7 an entry with IF=0 masks interrupts (the flags are loaded
+ * before the CPU counts as a guest), so that `cli; jmp .` never ends. Nobody waits longer than three host ticks where the timer works: it
+ * restarts from this field at each entry and costs nothing there. */
+static void init_timer(void)
+{
+	if (!quirks_auto || !(vmx_caps.allowed1[CTL_PIN] & PIN_TIMER))
+		return;
+	vmcs_write(VMCS_PIN_CTL, vmx_caps.base[CTL_PIN] | PIN_TIMER);
+	vmcs_write(VMCS_PREEMPTION_TIMER, tsc_from_us(VMX_TIMER_US) >> (vmx_caps.misc & MISC_TIMER_SHIFT));
+}
+
 void vmcs_init(struct vmx_vcpu *hw)
 {
 	hw->proc = vmx_caps.base[CTL_PROC] | PROC_MOV_DR;
 	vmcs_write(VMCS_PIN_CTL, vmx_caps.base[CTL_PIN]);
+	init_timer();
 	vmcs_write(VMCS_PROC_CTL, hw->proc);
 	vmcs_write(VMCS_PROC2_CTL, vmx_caps.base[CTL_PROC2]);
 	vmcs_write(VMCS_EXIT_CTL, vmx_caps.base[CTL_EXIT]);
