@@ -114,7 +114,6 @@ def guest_cases(where):
     """Guests that misbehave."""
     svm = where == "bochs-svm"
     made = [
-        Case("triple-fault", where, "EXIT_TRIPLE", stopped("triple"), guest("triple_fault")),
         Case("loop-if1", where, "EXIT_BUDGET", stopped("budget"), guest("loop_if1")),
         Case("no-memory-there", where, "EXIT_BADMEM", stopped("memory"), guest("touch_nomem")),
         Case("halted", where, "EXIT_HALTED", stopped("halt"), guest("halt_if0")),
@@ -122,7 +121,8 @@ def guest_cases(where):
         Case("some-checks-fail", where, "EXIT_ERROR", (r"^drover: vm bad: ended: status 0x12", NEXT_RAN), guest("always_fails")),
         Case("exit-value-unknown", where, "EXIT_ERROR", (r"^drover: vm bad: .*0x0*5", NEXT_RAN), guest("bad_exit")),
     ]
-    if not svm:  # Bochs SVM ignores the host's IF at VMRUN: nothing ends a guest with IF=0 there (emulators.md, section 4)
+    if not svm:  # see KNOWN_ABSENT
+        made.append(Case("triple-fault", where, "EXIT_TRIPLE", stopped("triple"), guest("triple_fault")))
         made.append(Case("loop-if0", where, "EXIT_BUDGET", stopped("budget"), guest("loop_if0")))
     if where != "qemu":  # QEMU's data breakpoints do not fire while an exception is being pushed
         made.append(Case("storm-db", where, "EXIT_BUDGET", stopped("budget"), guest("storm_db"), never=(r"^\[bad\] !",)))
@@ -135,14 +135,16 @@ def bare_cases():
     """The storms with no hypervisor: each has to hang the machine, else the case above proves nothing."""
     def storm(name, where, recurses=False):
         return Case("bare-%s" % name.replace("_", "-"), where, "hang", (r"^# %s: begins" % name,), bare=name,
-                    never=(r"^[!n]",), timeout=8, mem=128, recurses=recurses)
+                    never=(r"^[!n]",), timeout=6, mem=128, recurses=recurses)
     return [storm("storm_db_code", "qemu"), storm("storm_db_code", "bochs-vmx"), storm("storm_db", "bochs-vmx"),
             # Bochs delivers an #AC inside the delivery of the one before, by recursion, until its own stack ends.
             storm("storm_ac", "bochs-vmx", recurses=True), storm("storm_db_code", "bochs-svm"), storm("storm_db", "bochs-svm")]
 
 
+# What an emulator cannot do: these cases are not there, and counted as skipped.
 KNOWN_ABSENT = (
     ("bochs-svm", "loop-if0", "Bochs 2.7 SVM ignores the host's IF at VMRUN: a guest with IF=0 is never interrupted"),
+    ("bochs-svm", "triple-fault", "Bochs 2.7 SVM panics at an intercepted shutdown (bochs-emu issue 130)"),
     ("qemu", "storm-db", "QEMU 10 data breakpoints do not fire while an exception is being pushed: no storm to stop"),
     ("qemu", "storm-ac", "QEMU raises no #AC"),
 )

@@ -177,17 +177,21 @@ def _judge_proofs(checks, entries, proofs, whole, out):
 def _judge_bare(checks, entries, version, bare, whole, out):
     """What passes with no hypervisor passes under drover, unless the list says why not."""
     here = {c.key: c.status for c in checks}
+    gone = {}
     for key, status in sorted(bare.items()):
         if status != ktap.OK or here.get(key) == ktap.OK:
             continue
         if key not in here:
-            if whole:
-                out.failed.append("%s: passes bare, is absent under drover" % key)
+            gone.setdefault(key.split("/", 1)[0], []).append(key)
             continue
         entry, _ = _choose(entries, key, version)
         if entry is not None and not entry.reason.startswith("bare-ok:"):
             out.failed.append("%s: passes bare, not ok under drover, and its reason does not start with 'bare-ok:' (%s)"
                               % (key, entry.where))
+    if whole:
+        for scenario, keys in gone.items():
+            out.failed.append("%s: %s, absent under drover: %s" % (
+                scenario, "%d checks pass bare" % len(keys) if len(keys) > 1 else "a check passes bare", " ".join(keys[:4])))
 
 
 def suggest(judgement, version):

@@ -59,7 +59,9 @@ def modules(scenarios="all"):
 
 def runs(rung, scenarios="all", options=""):
     """The emulator runs of a rung."""
-    common = dict(rung=rung.name, name="main", platform=rung.platform, vendor=rung.vendor, timeout=rung.timeout)
+    # QEMU TCG counts instructions (icount), so that host interrupts come at the same places and each run is the same.
+    common = dict(rung=rung.name, name="main", platform=rung.platform, vendor=rung.vendor, timeout=rung.timeout,
+                  icount=rung.platform == "qemu")
     if rung.platform == "bochs":
         common["mem"] = 128
     if not rung.backend:

@@ -203,7 +203,7 @@ class Lists(unittest.TestCase):
         bare = {"a01/A01.zero": "ok", "a01/A01.ones": "ok", "a01/A01.rtm": "skip", "gone/G01": "ok", "doc0_x/H11.once": "skip"}
         found = failures(bare=bare)
         self.assertIn("a01/A01.ones: passes bare, not ok under drover", found)
-        self.assertIn("gone/G01: passes bare, is absent under drover", found)
+        self.assertIn("gone: a check passes bare, absent under drover: gone/G01", found)
         self.assertNotIn("A01.rtm", found)
         del bare["gone/G01"]
         self.assertEqual(failures(bare=bare, text=LIST.replace("bit 12", "bare-ok: bit 12")), "")
