@@ -127,9 +127,21 @@ enum dbg_class dbg_classify(uint32_t payload, const uint64_t dr[4], uint64_t dr7
 
 /* ---- Delivery and retirement ---- */
 
+/* Hardware may set B bits of slots that match and are not enabled (A15). While the guest does not own DR0-3 these hold the addresses of the host or
+ * of the vcpu before, and such a bit would tell the guest what they watch: types in DR7 without enables are all it takes (H15). */
+static uint32_t b_of_disabled(uint64_t dr7)
+{
+	uint32_t b = 0;
+
+	for (unsigned i = 0; i < 4; i++)
+		if (!(dr7 & DR7_ENABLE(i)))
+			b |= 1u << i;
+	return b;
+}
+
 void dbg_deliver(struct dbg_vcpu *v, const struct dbg_record *r)
 {
-	v->dr6 = dbg_dr6_merge(v->dr6, r->payload, v->feat);
+	v->dr6 = dbg_dr6_merge(v->dr6, r->payload & ~b_of_disabled(v->dr7), v->feat);
 	v->dr7 &= ~DR7_GD; /* on every #DB, not only on General Detect's own (A11) */
 	v->debugctl &= ~(DEBUGCTL_LBR | DEBUGCTL_BTF);
 }
