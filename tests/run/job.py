@@ -18,6 +18,7 @@ import ktap
 
 LOGS = emulators.BUILD / "logs"
 SCALE = float(os.environ.get("DROVER_TIMEOUT_SCALE", "1"))
+NO_PORT = "could not bind any port"
 WORKERS = int(os.environ.get("DROVER_JOBS", "2"))
 
 
@@ -81,14 +82,16 @@ class Result:
             return "no end within %d s" % (self.run.timeout * SCALE)
         return "exit status %d (code %s)" % (self.status, exitcodes.name_of(self.code))
 
+    def said(self):
+        """What the emulator itself printed."""
+        path = self.run.workdir / "emulator.log"
+        return path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
+
     def tail(self, lines=25):
         """The end of the log, indented, for a failure's report."""
         rows = [r for r in ktap.clean_lines(self.log) if r.strip()][-lines:]
         if not rows:
-            said = self.run.workdir / "emulator.log"
-            rows = ["(nothing on the serial line)"]
-            if said.exists():
-                rows += said.read_text(encoding="utf-8", errors="replace").split("\n")[-lines:]
+            rows = ["(nothing on the serial line)"] + self.said().split("\n")[-lines:]
         return "\n".join("    | " + row for row in rows)
 
 
@@ -151,7 +154,17 @@ def _settled(run, serial):
 
 
 def execute(run, stream=False):
-    """Runs to the end or the time limit; never raises for what the emulator does."""
+    """Runs to the end or the time limit; never raises for what the emulator does. A Bochs that got no port for its screen (it
+    says so, before the machine starts) is started again."""
+    for attempt in range(6):
+        result = _execute(run, stream)
+        if run.platform != "bochs" or result.log or result.timed_out or NO_PORT not in result.said():
+            break
+        time.sleep(1 + attempt)
+    return result
+
+
+def _execute(run, stream):
     result = Result(run)
     shutil.rmtree(run.workdir, ignore_errors=True)
     run.workdir.mkdir(parents=True)

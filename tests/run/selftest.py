@@ -262,6 +262,17 @@ class Runs(unittest.TestCase):
         self.assertTrue(none.problem)
         self.assertEqual((dies.status, dies.code), (3, None))
 
+    def test_no_port(self):
+        with tempfile.TemporaryDirectory() as folder:
+            old, job.LOGS = job.LOGS, Path(folder, "logs")
+            flag = Path(folder, "flag")
+            script = "[ -e %s ] || { echo RFB could not bind any port; touch %s; exit 1; }; exit 7" % (flag, flag)
+            try:
+                again = job.execute(job.Run("r", "again", platform="bochs", argv=lambda s, w: ["sh", "-c", script]))
+            finally:
+                job.LOGS = old
+        self.assertEqual(again.status, 7)
+
     def test_commas(self):
         argv = emulators.qemu_kernel("tcg", 64, "s", "k", "", [("g.elf", "-- scenario=a,b"), ("h.elf", "")])
         self.assertEqual(argv[argv.index("-initrd") + 1], "g.elf -- scenario=a,,b,h.elf")
@@ -278,8 +289,8 @@ class Others(unittest.TestCase):
         return "\n".join(badinput.verdict(case, job.Result(badinput.to_run(case), log, status)))
 
     def test_bad_input(self):
-        log = ("drover: vm bad: stopped: triple fault\ndrover: vm next: ended: status 0x10\n"
-               "drover: verdict FAIL code=0x31\n")
+        log = ("drover: vm bad: stopped: triple fault\n[next] ok 1 %s\ndrover: vm next: ended: status 0x10\n"
+               "drover: verdict FAIL code=0x31\n") % badinput.AFTER
         self.assertEqual(self.case_problems(log, 0x63), "")
         self.assertIn("expected EXIT_TRIPLE", self.case_problems(log.replace("0x31", "0x32"), 0x65))
         self.assertIn("vm next", self.case_problems(log.replace("vm next", "vm nix"), 0x63))
