@@ -9,6 +9,10 @@ void bus_out(struct vcpu *v, uint16_t port, unsigned size, uint32_t value)
 {
 	unsigned reg = (unsigned)port - BUS_UART;
 
+	if (reg < UART16550_REGS && size == 1) {
+		uart16550_write(&v->vm->bus->uart, reg, (uint8_t)value);
+		return;
+	}
 	if (reg < UART16550_REGS) {
 		/* A wider access is one of each byte, at ascending ports, as an 8-bit bus makes it. */
 		for (; size > 0 && reg < UART16550_REGS; size--, reg++, value >>= 8)

@@ -8,6 +8,7 @@
 #include "arch/x86/def/hypercall.h"
 #include "arch/x86/insn.h"
 #include "vmm/backend.h"
+#include "vmm/fetch.h"
 #include "vmm/vm.h"
 
 #define B(n) (1u << (n))
@@ -40,7 +41,7 @@
 struct leaf {
 	struct cpuid_regs r;
 	bool special; /* depends on the subleaf or on the vcpu */
-};
+} __attribute__((aligned(32)));
 
 static struct leaf basic[NR_LEAVES], ext[NR_LEAVES];
 static struct {
@@ -228,23 +229,50 @@ static struct cpuid_regs special(struct vcpu *v, uint32_t leaf, uint32_t sub)
 	return r;
 }
 
+static inline void put(struct vcpu *v, const struct cpuid_regs *r)
+{
+	v->r[GPR_RAX] = r->eax;
+	v->r[GPR_RBX] = r->ebx;
+	v->r[GPR_RCX] = r->ecx;
+	v->r[GPR_RDX] = r->edx;
+}
+
+static __attribute__((noinline)) void answer_special(struct vcpu *v, uint32_t leaf, unsigned len)
+{
+	struct cpuid_regs r = special(v, leaf, (uint32_t)v->r[GPR_RCX]);
+
+	put(v, &r);
+	vcpu_skip(v, len);
+}
+
 /* Leaves that do not exist read 0, as on AMD; Intel repeats the last one there. */
+static inline void answer(struct vcpu *v, unsigned len)
+{
+	uint32_t leaf = (uint32_t)v->r[GPR_RAX], i = leaf & ~EXT;
+	const struct leaf *l = leaf < EXT ? basic : ext;
+
+	if (__builtin_expect(i >= NR_LEAVES || l[i].special, 0)) {
+		answer_special(v, leaf, len);
+		return;
+	}
+	put(v, &l[i].r);
+	vcpu_skip(v, len);
+}
+
+static __attribute__((noinline)) void cpuid_slow(struct vcpu *v)
+{
+	unsigned len = fetch_insn_len_slow(v, DEC_CPUID);
+
+	if (len)
+		answer(v, len);
+}
+
 void cpuid_exit(struct vcpu *v)
 {
-	uint32_t leaf = (uint32_t)v->r[GPR_RAX];
-	const struct leaf *l = NULL;
-	struct cpuid_regs r;
+	unsigned len = fetch_insn_len(v, DEC_CPUID);
 
-	if (leaf < NR_LEAVES)
-		l = &basic[leaf];
-	else if (leaf - EXT < NR_LEAVES)
-		l = &ext[leaf - EXT];
-	if (l && !l->special)
-		r = l->r;
+	if (__builtin_expect(len != 0, 1))
+		answer(v, len);
 	else
-		r = special(v, leaf, (uint32_t)v->r[GPR_RCX]);
-	v->r[GPR_RAX] = r.eax;
-	v->r[GPR_RBX] = r.ebx;
-	v->r[GPR_RCX] = r.ecx;
-	v->r[GPR_RDX] = r.edx;
+		cpuid_slow(v);
 }

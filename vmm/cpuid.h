@@ -11,7 +11,7 @@
 /* Builds the table. Once, before the first VM, with the host's XCR0 as it stays. */
 void cpuid_init(void);
 
-/* The exit. */
+/* The exit: carried out and skipped. */
 void cpuid_exit(struct vcpu *v);
 
 /* What the guests' CPU model has. */

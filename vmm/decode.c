@@ -4,14 +4,6 @@
 
 #include "vmm/vcpu.h"
 
-const struct decode_plain decode_plain[DEC_NR] = {
-	[DEC_CPUID] = { 0xa20f, 0xffff, 2 },	 [DEC_RDMSR] = { 0x320f, 0xffff, 2 },	   [DEC_WRMSR] = { 0x300f, 0xffff, 2 },
-	[DEC_HLT] = { 0xf4, 0xff, 1 },		 [DEC_VMMCALL] = { 0xd9010f, 0xffffff, 3 }, [DEC_VMCALL] = { 0xc1010f, 0xffffff, 3 },
-	[DEC_INVD] = { 0x080f, 0xffff, 2 },	 [DEC_WBINVD] = { 0x090f, 0xffff, 2 },	   [DEC_RDPMC] = { 0x330f, 0xffff, 2 },
-	[DEC_XSETBV] = { 0xd1010f, 0xffffff, 3 }, [DEC_CLTS] = { 0x060f, 0xffff, 2 },	   [DEC_ICEBP] = { 0xf1, 0xff, 1 },
-	[DEC_PAUSE] = { 0x90f3, 0xffff, 2 },
-};
-
 struct cursor {
 	const uint8_t *p;
 	unsigned n, at;

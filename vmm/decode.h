@@ -31,11 +31,23 @@ struct decoded {
 /* p: n bytes that were fetched at RIP. False: not one of these, or n bytes do not hold all of it. Never guesses. */
 bool decode(const uint8_t *p, unsigned n, enum decode_mode mode, struct decoded *d);
 
-/* The plain encoding of a kind: len bytes, (first 4 bytes little-endian & mask) == value. len 0: the kind has none. */
+/* The plain encoding of a kind, one that has no operand bytes: (first 4 bytes little-endian & mask) == value. len 0: the kind has none. In the
+ * header so that it folds into the comparison. */
 struct decode_plain {
 	uint32_t value, mask;
 	uint8_t len;
 };
-extern const struct decode_plain decode_plain[DEC_NR];
+
+static inline struct decode_plain decode_plain(enum decode_kind kind)
+{
+	switch (kind) {
+	case DEC_CPUID: return (struct decode_plain){ 0xa20f, 0xffff, 2 };
+	case DEC_RDMSR: return (struct decode_plain){ 0x320f, 0xffff, 2 };
+	case DEC_WRMSR: return (struct decode_plain){ 0x300f, 0xffff, 2 };
+	case DEC_VMMCALL: return (struct decode_plain){ 0xd9010f, 0xffffff, 3 };
+	case DEC_HLT: return (struct decode_plain){ 0xf4, 0xff, 1 };
+	default: return (struct decode_plain){ 0, 0, 0 };
+	}
+}
 
 #endif

@@ -21,22 +21,24 @@ static bool anything_wakes(const struct vcpu *v)
 }
 
 /* A step trap that is due behind HLT ends it at once (rule A24). There is no device yet whose interrupt could come later. */
-static void exit_hlt(struct vcpu *v)
+static __attribute__((noinline)) void exit_hlt(struct vcpu *v)
 {
-	unsigned len = fetch_insn_len(v, DEC_HLT);
+	unsigned len = v->exit.len ? v->exit.len : fetch_insn_len_slow(v, DEC_HLT);
 
 	if (!len)
 		return;
 	vcpu_skip(v, len);
 	if (anything_wakes(v))
 		return;
-	if (run_peer(v))
-		v->halted = v->leave = true;
-	else
-		vcpu_stop(v, EXIT_HALTED, "halted with nothing left to wake it, rip=0x%lx", v->rip);
+	if (run_peer(v)) {
+		v->halted = true;
+		vcpu_leave(v);
+		return;
+	}
+	vcpu_stop(v, EXIT_HALTED, "halted with nothing left to wake it, rip=0x%lx", v->rip);
 }
 
-static void exit_mem(struct vcpu *v)
+static __attribute__((noinline)) void exit_mem(struct vcpu *v)
 {
 	const struct exit *e = &v->exit;
 	const char *what = e->u.mem.exec ? "fetch" : e->u.mem.write ? "write" : "read";
@@ -50,13 +52,13 @@ static void exit_mem(struct vcpu *v)
 
 static void skip_kind(struct vcpu *v, enum decode_kind kind)
 {
-	unsigned len = fetch_insn_len(v, kind);
+	unsigned len = v->exit.len ? v->exit.len : fetch_insn_len_slow(v, kind);
 
 	if (len)
 		vcpu_skip(v, len);
 }
 
-static void exit_insn(struct vcpu *v)
+static __attribute__((noinline)) void exit_insn(struct vcpu *v)
 {
 	switch ((enum insn_kind)v->exit.u.insn.insn) {
 	case INSN_INVD: /* nothing of a guest is ever only in a cache that this would lose for it; written back it is as good */
@@ -85,20 +87,15 @@ static void exit_insn(struct vcpu *v)
 	}
 }
 
-static void exit_cpuid(struct vcpu *v)
-{
-	unsigned len = fetch_insn_len(v, DEC_CPUID);
-
-	if (!len)
-		return;
-	cpuid_exit(v);
-	vcpu_skip(v, len);
-}
-
-static void broken(struct vcpu *v, const char *what)
+static __attribute__((noinline)) void broken(struct vcpu *v, const char *what)
 {
 	vcpu_stop(v, EXIT_ENTRY, "%s: reason 0x%x code 0x%lx, rip=0x%lx", what, v->exit.hw_reason, v->exit.u.fail.code, v->rip);
 	trace_dump_vcpu(v);
+}
+
+static __attribute__((noinline)) void stop(struct vcpu *v, enum exit_code code, const char *what)
+{
+	vcpu_stop(v, code, "%s, rip=0x%lx", what, v->rip);
 }
 
 /* VMX: the exit has taken the NMI from the CPU and blocks others until an IRET, so the host's handler is called the way hardware would. */
@@ -111,7 +108,7 @@ static void host_nmi(const struct vcpu *v)
 void exit_handle(struct vcpu *v)
 {
 	switch ((enum exit_kind)v->exit.kind) {
-	case EXITK_CPUID: exit_cpuid(v); return;
+	case EXITK_CPUID: cpuid_exit(v); return;
 	case EXITK_HYPERCALL: exit_hypercall(v); return;
 	case EXITK_MSR: exit_msr(v); return;
 	case EXITK_IO: exit_io(v); return;
@@ -127,12 +124,8 @@ void exit_handle(struct vcpu *v)
 	case EXITK_INTR_WINDOW: case EXITK_NMI_WINDOW:
 		v->event_pending = true; /* event_select looks again, and closes the window when nothing waits any more */
 		return;
-	case EXITK_TASK_SWITCH:
-		vcpu_stop(v, EXIT_UNHANDLED, "task switch by hardware, rip=0x%lx", v->rip);
-		return;
-	case EXITK_TRIPLE:
-		vcpu_stop(v, EXIT_TRIPLE, "triple fault, rip=0x%lx", v->rip);
-		return;
+	case EXITK_TASK_SWITCH: stop(v, EXIT_UNHANDLED, "task switch by hardware"); return;
+	case EXITK_TRIPLE: stop(v, EXIT_TRIPLE, "triple fault"); return;
 	case EXITK_ENTRY_FAIL: broken(v, "hardware refused to enter it"); return;
 	case EXITK_UNKNOWN: case EXITK_NR: broken(v, "an exit that nobody asked for"); return;
 	}

@@ -146,7 +146,7 @@ void exit_cr(struct vcpu *v)
 void exit_xsetbv(struct vcpu *v)
 {
 	uint64_t val = (v->r[GPR_RDX] << 32) | (uint32_t)v->r[GPR_RAX];
-	unsigned len = fetch_insn_len(v, DEC_XSETBV);
+	unsigned len = v->exit.len ? v->exit.len : fetch_insn_len_slow(v, DEC_XSETBV);
 
 	if (!len)
 		return;

@@ -37,18 +37,14 @@ void exit_dr(struct vcpu *v)
 /* ICEBP is a trap, but where its exit is fault-like RIP still is at it (rule V14): skipped here, without the step of a skipped instruction. */
 static bool skip_icebp(struct vcpu *v)
 {
-	unsigned len = fetch_insn_len(v, DEC_ICEBP);
+	unsigned len = v->exit.len ? v->exit.len : fetch_insn_len_slow(v, DEC_ICEBP);
 	uint64_t rip = v->rip + len;
 
 	if (!len)
 		return false;
 	v->rip = vcpu_long64(v) ? rip : rip & 0xffffffff;
 	v->rflags &= ~RFLAGS_RF;
-	vcpu_need(v, VST_SHADOW);
-	if (v->st.shadow) {
-		v->st.shadow = SHADOW_NONE;
-		vcpu_dirty(v, VST_SHADOW);
-	}
+	vcpu_clear_shadow(v);
 	return true;
 }
 

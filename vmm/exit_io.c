@@ -9,12 +9,15 @@
 #include "vmm/gva.h"
 #include "vmm/vm.h"
 
-static uint32_t io_hits(struct vcpu *v)
+static __attribute__((noinline)) uint32_t io_hits_slow(struct vcpu *v)
 {
-	if (!dbg_armed(v->dbg.dr7))
-		return 0;
 	vcpu_need(v, VST_CR);
 	return dbg_bp_hit(&v->dbg, DBG_ACCESS_IO, v->exit.u.io.port, v->exit.u.io.size, v->st.cr4);
+}
+
+static inline uint32_t io_hits(struct vcpu *v)
+{
+	return dbg_armed(v->dbg.dr7) ? io_hits_slow(v) : 0;
 }
 
 static uint64_t low_bytes(uint64_t reg, uint64_t value, unsigned bytes)
@@ -24,10 +27,12 @@ static uint64_t low_bytes(uint64_t reg, uint64_t value, unsigned bytes)
 	return bytes == 4 ? value & mask : (reg & ~mask) | (value & mask); /* a 32-bit result clears the upper half */
 }
 
-static void plain_io(struct vcpu *v)
+static inline void plain_io(struct vcpu *v)
 {
-	unsigned size = v->exit.u.io.size, len = fetch_insn_len(v, v->exit.u.io.in ? DEC_IN : DEC_OUT);
+	unsigned size = v->exit.u.io.size, len = v->exit.len; /* both vendors tell it for I/O, SVM without nRIP too */
 
+	if (!len)
+		len = fetch_insn_len_slow(v, v->exit.u.io.in ? DEC_IN : DEC_OUT);
 	if (!len)
 		return;
 	if (v->exit.u.io.in)
@@ -84,7 +89,7 @@ static void advance(struct vcpu *v, enum gpr r, uint64_t mask, uint64_t by)
 }
 
 /* A REP string instruction is one boundary per element: traps are taken between them, with RIP at the instruction and RF set (E04, A29). */
-static void string_io(struct vcpu *v)
+static __attribute__((noinline)) void string_io(struct vcpu *v)
 {
 	struct string_io s = { .in = v->exit.u.io.in };
 	unsigned size = v->exit.u.io.size;

@@ -7,16 +7,38 @@
 #include "vmm/vcpu.h"
 
 /* Pointer to the bytes at RIP and in *n how many may be read there: at least 15, or all up to where fetching would fault. NULL: none. Brings
- * VST_CR, VST_CS and VST_SHADOW in. */
+ * VST_CR and VST_CS in, and fills the cache. */
 const uint8_t *fetch_window(struct vcpu *v, unsigned *n);
 
-/* Length of the instruction that caused this exit, which is of this kind: from hardware, else by decoding. 0: the bytes there now are another
- * instruction, or cannot be read; the caller lets the guest execute it again. */
+/* As fetch_insn_len(), by walking and decoding. 0: the bytes there now are another instruction, or cannot be read; the caller lets the guest
+ * execute it again. */
 unsigned fetch_insn_len_slow(struct vcpu *v, enum decode_kind kind);
 
-static inline unsigned fetch_insn_len(struct vcpu *v, enum decode_kind kind)
+/* Is the cached page still where RIP's bytes are? Everything that can change that is compared, the page-table entries in guest memory too, so a
+ * hit is never stale: EFER with LMA implies 4-level paging, CS.L in cs_attr 64-bit mode. */
+static inline bool fetch_cache_valid(const struct vcpu *v)
 {
-	return v->exit.len ? v->exit.len : fetch_insn_len_slow(v, kind);
+	const struct fetch_cache *c = &v->fetch;
+	const struct vcpu_live *l = &v->live;
+
+	return !((*l->cr3 ^ c->cr3) | (*l->efer ^ c->efer) | (uint64_t)(*l->cs_attr ^ c->cs_attr) | (*c->entry[0] ^ c->value[0]) |
+		 (*c->entry[1] ^ c->value[1]) | (*c->entry[2] ^ c->value[2]) | (*c->entry[3] ^ c->value[3]));
+}
+
+/* Length of the instruction that caused this exit, which is of this kind: from hardware, or from the cache. 0: the caller asks
+ * fetch_insn_len_slow(). kind: a constant. Only before anything of this exit's handling has made state dirty. */
+static inline __attribute__((always_inline)) unsigned fetch_insn_len(struct vcpu *v, enum decode_kind kind)
+{
+	const struct decode_plain plain = decode_plain(kind);
+	uint64_t at = v->rip - v->fetch.page; /* an empty cache has a page that no offset fits */
+	uint32_t bytes;
+
+	if (v->exit.len)
+		return v->exit.len;
+	if (__builtin_expect(at > 4096 - 4 || !fetch_cache_valid(v), 0))
+		return 0;
+	__builtin_memcpy(&bytes, v->fetch.host + at, 4);
+	return (bytes & plain.mask) == plain.value ? plain.len : 0;
 }
 
 /* Wholly decoded, of one of the two kinds. */

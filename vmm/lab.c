@@ -84,7 +84,7 @@ static uint64_t yield(struct vcpu *v)
 {
 	if (!run_peer(v))
 		return HC_ENODEV;
-	v->leave = true;
+	vcpu_leave(v);
 	return 0;
 }
 
@@ -162,18 +162,11 @@ static uint64_t lab_call(struct vcpu *v, uint64_t nr)
 	}
 }
 
-void exit_hypercall(struct vcpu *v)
+static __attribute__((noinline)) void lab_hypercall(struct vcpu *v, unsigned len)
 {
-	unsigned len = fetch_insn_len(v, v->be->guest_feature == HC_FEATURE_SVM ? DEC_VMMCALL : DEC_VMCALL);
 	uint64_t nr = v->r[GPR_RAX];
 
-	if (!len)
-		return;
-	if (vcpu_cpl(v) != 0) {
-		v->r[GPR_RAX] = HC_ENOSYS;
-	} else if (nr == HC_NOP) {
-		v->r[GPR_RAX] = 0;
-	} else if (!v->vm->lab) {
+	if (vcpu_cpl(v) != 0 || !v->vm->lab) {
 		v->r[GPR_RAX] = HC_ENOSYS;
 	} else if (nr == HC_LAB_RESET) {
 		lab_reset(v);
@@ -182,4 +175,32 @@ void exit_hypercall(struct vcpu *v)
 		v->r[GPR_RAX] = lab_call(v, nr);
 	}
 	vcpu_skip(v, len);
+}
+
+static inline void hypercall(struct vcpu *v, unsigned len)
+{
+	if (__builtin_expect(v->r[GPR_RAX] != HC_NOP || vcpu_cpl(v) != 0, 0)) {
+		lab_hypercall(v, len);
+		return;
+	}
+	v->r[GPR_RAX] = 0;
+	vcpu_skip(v, len);
+}
+
+static __attribute__((noinline)) void hypercall_slow(struct vcpu *v)
+{
+	unsigned len = fetch_insn_len_slow(v, DEC_VMMCALL);
+
+	if (len)
+		hypercall(v, len);
+}
+
+void exit_hypercall(struct vcpu *v)
+{
+	unsigned len = fetch_insn_len(v, DEC_VMMCALL); /* VMX tells the length of its VMCALL */
+
+	if (__builtin_expect(len != 0, 1))
+		hypercall(v, len);
+	else
+		hypercall_slow(v);
 }

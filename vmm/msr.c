@@ -43,6 +43,7 @@ static bool read_rare(struct vcpu *v, uint32_t msr, uint64_t *val)
 	uint64_t *field;
 
 	switch (msr) {
+	case MSR_DEBUGCTL: *val = v->dbg.debugctl; return true;
 	case MSR_TSC: *val = rdtsc(); return true;
 	case MSR_APIC_BASE: *val = APIC_BASE_RESET; return true;
 	case MSR_BIOS_SIGN_ID: case MSR_MTRRCAP: case MSR_MCG_CAP: *val = 0; return true;
@@ -68,10 +69,6 @@ static bool msr_read(struct vcpu *v, uint32_t msr, uint64_t *val)
 	if (msr == MSR_EFER) {
 		vcpu_need(v, VST_CR);
 		*val = v->st.efer;
-		return true;
-	}
-	if (msr == MSR_DEBUGCTL) {
-		*val = v->dbg.debugctl;
 		return true;
 	}
 	return read_rare(v, msr, val);
@@ -158,16 +155,13 @@ static bool msr_write(struct vcpu *v, uint32_t msr, uint64_t val)
 	return write_plain(v, msr, val);
 }
 
-void exit_msr(struct vcpu *v)
+static __attribute__((noinline)) void other_msr(struct vcpu *v, unsigned len)
 {
-	bool write = v->exit.u.msr.write, ok;
-	unsigned len = fetch_insn_len(v, write ? DEC_WRMSR : DEC_RDMSR);
 	uint32_t msr = (uint32_t)v->r[GPR_RCX];
 	uint64_t val = 0;
+	bool ok;
 
-	if (!len)
-		return;
-	if (write) {
+	if (v->exit.u.msr.write) {
 		ok = msr_write(v, msr, v->r[GPR_RDX] << 32 | (uint32_t)v->r[GPR_RAX]);
 	} else {
 		ok = msr_read(v, msr, &val);
@@ -180,4 +174,30 @@ void exit_msr(struct vcpu *v)
 		vcpu_skip(v, len);
 	else
 		vcpu_raise(v, VEC_GP, true, 0);
+}
+
+static __attribute__((noinline)) void msr_slow(struct vcpu *v)
+{
+	unsigned len = fetch_insn_len_slow(v, v->exit.u.msr.write ? DEC_WRMSR : DEC_RDMSR);
+
+	if (len)
+		other_msr(v, len);
+}
+
+/* Reading DEBUGCTL is what a debugging guest does in every #DB handler: no detour for it. */
+void exit_msr(struct vcpu *v)
+{
+	unsigned len = v->exit.u.msr.write ? fetch_insn_len(v, DEC_WRMSR) : fetch_insn_len(v, DEC_RDMSR);
+
+	if (__builtin_expect(len == 0, 0)) {
+		msr_slow(v);
+		return;
+	}
+	if ((uint32_t)v->r[GPR_RCX] != MSR_DEBUGCTL || v->exit.u.msr.write) {
+		other_msr(v, len);
+		return;
+	}
+	v->r[GPR_RAX] = (uint32_t)v->dbg.debugctl;
+	v->r[GPR_RDX] = v->dbg.debugctl >> 32;
+	vcpu_skip(v, len);
 }

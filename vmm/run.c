@@ -19,7 +19,7 @@
 /* ---- Inner loop ---- */
 
 /* A call that asks for nothing but a trip round the inner loop. With TF a step is due, which the slow path delivers. */
-static bool fast_hypercall(struct vcpu *v)
+static inline bool fast_hypercall(struct vcpu *v)
 {
 	unsigned len;
 
@@ -27,7 +27,7 @@ static bool fast_hypercall(struct vcpu *v)
 		return false;
 	len = fetch_insn_len(v, DEC_VMMCALL); /* VMX tells the length */
 	if (!len)
-		return false;
+		return false; /* the slow path will find it, and the next one will be fast */
 	v->r[GPR_RAX] = 0;
 	vcpu_skip(v, len);
 	return true;
@@ -35,7 +35,7 @@ static bool fast_hypercall(struct vcpu *v)
 
 /* Rule H10: the guest owns its registers and nothing else waits, so its #DB goes straight back in, and it keeps them. ICEBP has an RIP to be
  * moved and is rare: slow path. */
-static bool fast_db(struct vcpu *v, struct cpu *c)
+static inline bool fast_db(struct vcpu *v, struct cpu *c)
 {
 	const struct exit *e = &v->exit;
 
@@ -55,7 +55,7 @@ static bool fast_db(struct vcpu *v, struct cpu *c)
 }
 
 /* True: enter again. Never beyond the slice, so that a storm cannot keep the host from its events (rule H03). */
-static bool run_fast(struct vcpu *v, struct cpu *c)
+static inline bool run_fast(struct vcpu *v, struct cpu *c)
 {
 	bool again;
 
@@ -71,30 +71,52 @@ static bool run_fast(struct vcpu *v, struct cpu *c)
 
 /* ---- Outer loop ---- */
 
+/* Both plans are empty: nobody uses a debug register, and the control block says so. A short cut for the common case, in the terms of
+ * dbg_plan_enter() and dbg_plan_leave(); the latter's other condition, the exit's DR6, is looked at behind the exit. */
+static inline bool debug_idle(const struct dbg_cpu *c, const struct dbg_vcpu *d)
+{
+	return d->state == DBG_IDLE && !dbg_armed(c->dr7) && d->vm_dr7 == d->dr7 && d->vm_dr6 == DR6_INIT && d->vm_intercept;
+}
+
+static __attribute__((noinline)) unsigned debug_enter(struct vcpu *v, struct cpu *c)
+{
+	unsigned ops = dbg_plan_enter(v->be->dbg_caps, &c->dbg, &v->dbg);
+
+	if (ops)
+		dbg_do_enter(ops, v->be->dbg_caps, &c->dbg, &v->dbg);
+	return ops;
+}
+
+static __attribute__((noinline)) void debug_leave(struct vcpu *v, struct cpu *c)
+{
+	unsigned ops = dbg_plan_leave(v->be->dbg_caps, &c->dbg, &v->dbg, v->exit.dr6);
+
+	if (!ops)
+		return;
+	if (ops & DBG_OP_VM_FETCH) {
+		v->be->fetch(v, VST_DBG);
+		v->st_valid |= VST_DBG;
+	}
+	dbg_do_leave(ops, v->be->dbg_caps, &c->dbg, &v->dbg);
+}
+
 /* One trip: until an exit needs the slow path. Interrupts are off; on return the debug registers are the host's again. */
 static inline void run_once(struct vcpu *v, struct cpu *c)
 {
-	const struct backend *be = v->be;
-	unsigned ops;
+	unsigned ops = 0;
+	bool idle;
 
 	event_select(v);
-	ops = dbg_plan_enter(be->dbg_caps, &c->dbg, &v->dbg);
-	if (ops)
-		dbg_do_enter(ops, be->dbg_caps, &c->dbg, &v->dbg);
+	idle = debug_idle(&c->dbg, &v->dbg);
+	if (__builtin_expect(!idle, 0))
+		ops = debug_enter(v, c);
 	do {
-		be->run(v, c);
+		v->be->run(v, c);
 		v->exits++;
 		trace_stamp(v, ops);
-	} while ((v->exit.kind == EXITK_HYPERCALL || v->exit.kind == EXITK_EXCEPTION) && run_fast(v, c));
-
-	ops = dbg_plan_leave(be->dbg_caps, &c->dbg, &v->dbg, v->exit.dr6);
-	if (ops) {
-		if (ops & DBG_OP_VM_FETCH) {
-			be->fetch(v, VST_DBG);
-			v->st_valid |= VST_DBG;
-		}
-		dbg_do_leave(ops, be->dbg_caps, &c->dbg, &v->dbg);
-	}
+	} while ((v->exit.kind == EXITK_EXCEPTION || v->exit.kind == EXITK_HYPERCALL) && run_fast(v, c));
+	if (__builtin_expect(!idle || v->exit.dr6 != DR6_INIT, 0))
+		debug_leave(v, c);
 }
 
 static void account(struct vcpu *v, uint64_t now)
@@ -112,7 +134,7 @@ static __attribute__((noinline)) void end_of_slice(struct vcpu *v, struct cpu *c
 		vcpu_stop(v, EXIT_BUDGET, "budget of %u ms used up after %lu exits, rip=0x%lx", v->vm->budget_ms, v->exits, v->rip);
 	c->slice_end_tsc = now + tsc_from_us(SLICE_US);
 	if (run_peer(v))
-		v->leave = true;
+		vcpu_leave(v);
 }
 
 static void run_vcpu(struct vcpu *v, struct cpu *c)
@@ -124,13 +146,17 @@ static void run_vcpu(struct vcpu *v, struct cpu *c)
 		v->started = true;
 		log_printf("drover: vm %s: first entry tsc=%lu\n", v->vm->name, rdtsc());
 	}
-	while (!v->leave) {
+	for (;;) {
 		irq_disable();
 		run_once(v, c);
 		irq_enable(); /* every time, so that the host's tick comes however fast the guest exits */
 		exit_handle(v);
-		if (__builtin_expect(v->exit.tsc >= c->slice_end_tsc, 0))
-			end_of_slice(v, c);
+		if (__builtin_expect(v->exit.tsc >= c->slice_end_tsc, 0)) {
+			if (!v->leave)
+				end_of_slice(v, c);
+			if (v->leave)
+				break;
+		}
 	}
 	account(v, rdtsc());
 }

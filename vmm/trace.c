@@ -58,7 +58,7 @@ void trace_dump(const struct trace_ring *t, unsigned max)
 		const struct trace_entry *e = &t->e[i % TRACE_ENTRIES];
 
 		log_printf("drover:   -%lu %s%s reason=0x%x info=0x%lx rip=0x%lx plan=0x%x\n", last - e->tsc, exit_name(e->kind),
-			   e->fast ? " (fast)" : "", e->hw_reason, e->info, e->rip, e->plan_enter);
+			   e->plan_enter & TRACE_FAST ? " (fast)" : "", e->hw_reason, e->info, e->rip, e->plan_enter & ~TRACE_FAST);
 	}
 }
 

@@ -7,7 +7,7 @@
 
 struct cpu;
 
-/* Before the handler. Straight code, about 20 instructions. ops: the plan of the outer entry; fast: goes round the inner loop. */
+/* Before the handler. Straight code, at most 20 instructions. ops: the plan of the outer entry. */
 static inline void trace_stamp(struct vcpu *v, unsigned ops)
 {
 	struct trace_ring *t = v->trace;
@@ -15,17 +15,17 @@ static inline void trace_stamp(struct vcpu *v, unsigned ops)
 
 	e->tsc = v->exit.tsc;
 	e->rip = v->rip;
-	e->hw_reason = v->exit.hw_reason;
-	e->kind = v->exit.kind;
-	e->plan_enter = (uint8_t)ops;
-	e->fast = 0;
-	e->level = v->exit.level;
 	e->info = v->exit.hw_info;
+	__builtin_memcpy(&e->kind, &v->exit, 8);
+	e->plan_enter = (uint8_t)ops;
 }
+_Static_assert(offsetof(struct exit, kind) == 0 && offsetof(struct exit, level) == 1 && offsetof(struct exit, len) == 2 &&
+		       offsetof(struct exit, hw_reason) == 4 && offsetof(struct trace_entry, kind) % 8 == 0 &&
+		       offsetof(struct trace_entry, hw_reason) == offsetof(struct trace_entry, kind) + 4, "trace_stamp copies the first 8 bytes");
 
 static inline void trace_fast(struct vcpu *v)
 {
-	v->trace->e[(v->trace->head - 1) % TRACE_ENTRIES].fast = 1;
+	v->trace->e[(v->trace->head - 1) % TRACE_ENTRIES].plan_enter |= TRACE_FAST;
 }
 
 struct trace_ring *trace_ring(const struct cpu *c);

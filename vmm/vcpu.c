@@ -50,6 +50,8 @@ void vcpu_reset(struct vcpu *v, uint64_t rip)
 	v->dbg.feat = cpuid_dbg_feat();
 	dbg_vcpu_reset(&v->dbg);
 	dbg_vm_fields_unknown(&v->dbg);
+	if (!(v->be->dbg_caps & DBG_CAP_VM_DR6))
+		v->dbg.vm_dr6 = DR6_INIT; /* not used, and run.c's short cut compares it */
 	fetch_cache_init(&v->fetch);
 	vcpu_dirty(v, VST_ALL);
 }
@@ -64,7 +66,8 @@ void vcpu_stop(struct vcpu *v, unsigned code, const char *fmt, ...)
 	va_start(ap, fmt);
 	fmt_vsnprintf(why, sizeof(why), fmt, ap);
 	va_end(ap);
-	v->stopped = v->leave = true;
+	v->stopped = true;
+	vcpu_leave(v);
 	v->exit_code = code;
 	uart16550_flush(&v->vm->bus->uart);
 	log_printf("drover: vm %s: stopped: %s\n", v->vm->name, why);
@@ -145,10 +148,30 @@ void vcpu_raise_db(struct vcpu *v, const struct dbg_record *r)
 	*e = (struct event){ .type = EVENT_FAULT, .vector = VEC_DB, .db = *r };
 }
 
-void vcpu_retired_slow(struct vcpu *v, uint64_t rflags, uint32_t hits)
+void vcpu_clear_shadow(struct vcpu *v)
 {
+	vcpu_need(v, VST_SHADOW);
+	if (v->st.shadow) {
+		v->st.shadow = SHADOW_NONE;
+		vcpu_dirty(v, VST_SHADOW);
+	}
+}
+
+void vcpu_retired(struct vcpu *v, uint32_t hits)
+{
+	uint64_t rflags = v->rflags;
 	uint32_t payload = dbg_retire(&v->dbg, rflags, hits);
 
+	v->rflags = rflags & ~RFLAGS_RF;
+	vcpu_clear_shadow(v);
 	if (payload)
 		vcpu_raise_db(v, &(struct dbg_record){ .payload = payload, .cls = DBG_TRAP, .level = (uint8_t)v->level });
+}
+
+void vcpu_skip_slow(struct vcpu *v, unsigned len, uint32_t hits)
+{
+	uint64_t rip = v->rip + len;
+
+	v->rip = vcpu_long64(v) ? rip : rip & 0xffffffff;
+	vcpu_retired(v, hits);
 }

@@ -8,6 +8,7 @@
 #include <stdint.h>
 
 #include "arch/x86/dbg.h"
+#include "arch/x86/percpu.h"
 #include "vmm/event.h"
 #include "vmm/exit.h"
 
@@ -57,10 +58,13 @@ struct vcpu_state {
 struct trace_entry {
 	uint64_t tsc;
 	uint64_t rip;
+	uint64_t info;       /* backend's qualification */
+	uint8_t kind, level; /* these and the next two: as the start of struct exit, copied in one go */
+	uint8_t len;
+	uint8_t plan_enter;  /* ops of the outer entry; TRACE_FAST: goes round the inner loop */
 	uint32_t hw_reason;
-	uint8_t kind, plan_enter, fast, level;
-	uint64_t info; /* backend's qualification */
 };
+#define TRACE_FAST 0x80u
 #define TRACE_ENTRIES 64
 
 struct trace_ring {
@@ -68,11 +72,22 @@ struct trace_ring {
 	uint64_t head; /* entries ever written */
 };
 
-/* The page that RIP was last fetched from, and the page-table entries that led there. A hit compares the entries again (fetch.c). */
+/* Where a backend whose control block is plain memory keeps what each skipped instruction needs: saves a fetch() on hardware that does not tell an
+ * instruction's length. Set by vcpu_init, or left as vm.c makes it: no such place. The fields are in step from exit to entry unless st_dirty has
+ * their group. */
+struct vcpu_live {
+	const uint64_t *cr3, *efer; /* NULL: none */
+	const uint16_t *cs_attr;    /* any encoding: only compared */
+	const uint8_t *cpl;
+	const uint64_t *shadow;     /* bit 0: STI or MOV SS shadow; never NULL */
+};
+
+/* The page that RIP was last fetched from in 64-bit mode, and the page-table entries that led there. A hit compares the entries again (fetch.h). */
 struct fetch_cache {
-	uint64_t page; /* linear address of the page; 1: empty */
-	uint64_t cr0, cr3, cr4, efer;
+	uint64_t page;            /* linear address of the page; odd: empty */
 	const uint8_t *host;      /* the page in host memory */
+	uint64_t cr3, efer;       /* as vcpu_live gives them */
+	uint16_t cs_attr;
 	const uint64_t *entry[4]; /* in guest memory; unused ones point to a constant */
 	uint64_t value[4];
 	uint8_t bytes[16];        /* an instruction that crosses pages is collected here */
@@ -110,7 +125,7 @@ struct vcpu {
 
 	/* vmm/'s own from here on; backends do not look. */
 	bool event_pending;     /* event_select() has something to look at: exception, NMI or IRQ */
-	bool leave;             /* the run loop is to be left: stopped, or give way to the peer */
+	bool leave;             /* set by vcpu_leave(): stopped, or give way to the peer */
 	bool started;           /* has been entered once */
 	uint8_t cr8;
 	struct trace_ring *trace;
@@ -120,6 +135,7 @@ struct vcpu {
 	void *fpu;              /* fpu.c */
 	uint64_t count_base[2]; /* lab: exits, fast exits at the last reset of the counter */
 	struct vcpu *peer;      /* next vcpu of the group, a ring; itself when alone */
+	struct vcpu_live live;  /* set by vcpu_init of the backend, or left NULL */
 	struct fetch_cache fetch;
 };
 
@@ -162,44 +178,45 @@ static inline bool vcpu_long64(struct vcpu *v)
 
 static inline unsigned vcpu_cpl(struct vcpu *v)
 {
+	if (v->live.cpl && !(v->st_dirty & VST_CS))
+		return *v->live.cpl; /* 3 in V86 mode */
 	vcpu_need(v, VST_CS);
 	return v->rflags & 0x20000 ? 3 : v->st.cpl; /* V86 mode is CPL 3 */
 }
 
 /* ---- Retirement (rules E01, E10, E11) ---- */
 
-void vcpu_retired_slow(struct vcpu *v, uint64_t rflags, uint32_t hits);
+/* An instruction has done its work; RIP stays (between REP iterations: the caller sets RF after this). Clears RF and the shadows, and queues the one
+ * trap #DB that is due: the step, and hits, which are B0-3 of its I/O and data breakpoints. */
+void vcpu_retired(struct vcpu *v, uint32_t hits);
+/* Clears the STI and MOV SS shadows. */
+void vcpu_clear_shadow(struct vcpu *v);
+void vcpu_skip_slow(struct vcpu *v, unsigned len, uint32_t hits);
 
-/* An instruction has done its work and RIP is behind it (or at it again, between REP iterations: then RF is set by the caller after this).
- * hits: B0-3 of its I/O and data breakpoints. */
-static inline void vcpu_retired(struct vcpu *v, uint32_t hits)
-{
-	uint64_t rflags = v->rflags;
-
-	v->rflags = rflags & ~0x10000ull; /* RF */
-	vcpu_need(v, VST_SHADOW);
-	if (v->st.shadow) {
-		v->st.shadow = SHADOW_NONE;
-		vcpu_dirty(v, VST_SHADOW);
-	}
-	if ((rflags & 0x100) | hits) /* TF */
-		vcpu_retired_slow(v, rflags, hits);
-}
-
-/* Skips the instruction at RIP, which software has carried out. len > 0, in bytes. hits: as above. */
+/* Skips the instruction at RIP, which software has carried out, and retires it. len > 0, in bytes. hits: as above. */
 static inline void vcpu_skip_hits(struct vcpu *v, unsigned len, uint32_t hits)
 {
-	uint64_t rip = v->rip + len;
+	uint64_t rip = v->rip + len, rflags = v->rflags;
 
-	if ((rip ^ v->rip) >> 32 && !vcpu_long64(v))
-		rip &= 0xffffffff;
+	/* RIP crosses 4 GiB (wraps outside 64-bit mode), a shadow, TF, a breakpoint: all rare */
+	if (__builtin_expect((((rip ^ v->rip) >> 32) | (*v->live.shadow & 1) | (rflags & 0x100) | hits) != 0, 0)) {
+		vcpu_skip_slow(v, len, hits);
+		return;
+	}
 	v->rip = rip;
-	vcpu_retired(v, hits);
+	v->rflags = rflags & ~0x10000ull; /* RF */
 }
 
 static inline void vcpu_skip(struct vcpu *v, unsigned len)
 {
 	vcpu_skip_hits(v, len, 0);
+}
+
+/* The run loop is to be left after this exit. */
+static inline void vcpu_leave(struct vcpu *v)
+{
+	v->leave = true;
+	this_cpu()->slice_end_tsc = 0; /* the loop looks at leave only when the slice is over: one comparison less */
 }
 
 #endif

@@ -50,6 +50,9 @@ static bool load_image(struct vm *vm, const struct vm_config *cfg)
 	return true;
 }
 
+/* For backends without vcpu_live: "perhaps", so that it is asked for. */
+static const uint64_t unknown_shadow = 1;
+
 static struct vm *alloc_parts(const struct vm_config *cfg, const struct backend *be)
 {
 	struct vm_parts *p = pmem_alloc(sizeof(*p), 64);
@@ -71,6 +74,7 @@ static struct vm *alloc_parts(const struct vm_config *cfg, const struct backend 
 	p->vcpu.be = be;
 	p->vcpu.vm = vm;
 	p->vcpu.peer = &p->vcpu;
+	p->vcpu.live.shadow = &unknown_shadow;
 	p->vcpu.trace = trace_ring(this_cpu());
 	p->vcpu.budget_tsc = tsc_from_us((uint64_t)cfg->budget_ms * 1000);
 	return vm;

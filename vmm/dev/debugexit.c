@@ -27,6 +27,7 @@ void debugexit_write(struct vcpu *v, uint32_t value)
 		return;
 	uart16550_flush(&v->vm->bus->uart);
 	v->exit_code = code_of(value);
-	v->stopped = v->leave = true;
+	v->stopped = true;
+	vcpu_leave(v);
 	log_printf("drover: vm %s: ended: status 0x%x\n", v->vm->name, value);
 }
