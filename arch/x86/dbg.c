@@ -290,6 +290,8 @@ unsigned dbg_plan_leave(unsigned caps, const struct dbg_cpu *c, const struct dbg
 	}
 	if ((caps & DBG_CAP_VM_DR6) && dbg_dr6_needs_reset(exit_dr6))
 		ops |= DBG_OP_RESET_DR6;
+	if (v->state != DBG_IDLE)
+		ops |= DBG_OP_RELEASE;
 	if (dbg_armed(c->dr7)) {
 		ops |= DBG_OP_HOST_DR7;
 		if (v->state != DBG_IDLE)

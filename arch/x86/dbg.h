@@ -156,6 +156,7 @@ enum {
 	DBG_OP_RESET_DR6 = 1u << 7,  /* hardware DR6 = DR6_INIT: only if the guest's was live there and differs (H06) */
 	DBG_OP_HOST_DR03 = 1u << 8,  /* host DR0-3 back */
 	DBG_OP_HOST_DR7 = 1u << 9,   /* host DR7 back, last (H05) */
+	DBG_OP_RELEASE = 1u << 10,   /* DR0-3 are the guest's no longer, even if nothing is written: the host may arm its own at once (H12) */
 };
 
 /* What to do before the first entry of the inner loop. Pure. */

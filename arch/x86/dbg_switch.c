@@ -38,7 +38,8 @@ void dbg_do_leave(unsigned ops, unsigned caps, struct dbg_cpu *c, struct dbg_vcp
 	}
 	if (ops & DBG_OP_HOST_DR03)
 		load_dr03(c, c->dr);
-	c->guest_dr_loaded = false;
+	if (ops & DBG_OP_RELEASE)
+		c->guest_dr_loaded = false;
 	if (ops & DBG_OP_RESET_DR6) {
 		hw_write_dr(c, 6, DR6_INIT);
 		if (caps & DBG_CAP_VM_DR6)
