@@ -1,0 +1,236 @@
+/* SPDX-License-Identifier: MIT */
+/* Guest state between struct vcpu and SVM's control block: fetch and commit of groups, the event to inject. */
+#include "arch/x86/def/cr.h"
+#include "arch/x86/def/dr.h"
+#include "arch/x86/def/msr.h"
+#include "arch/x86/def/seg.h"
+#include "arch/x86/insn.h"
+#include "arch/x86/svm/svm.h"
+
+/* Fields that are plain copies: X(group, name in vcpu_state, name in the VMCB). Same-group neighbours compile to straight code. */
+#define STATE_FIELDS(X) \
+	X(VST_CR, cr0, cr0) \
+	X(VST_CR, cr3, cr3) \
+	X(VST_CR, cr4, cr4) \
+	X(VST_CR2, cr2, cr2) \
+	X(VST_CS, cpl, cpl) \
+	X(VST_DESC, gdtr.base, gdtr.base) \
+	X(VST_DESC, gdtr.limit, gdtr.limit) \
+	X(VST_DESC, idtr.base, idtr.base) \
+	X(VST_DESC, idtr.limit, idtr.limit) \
+	X(VST_MSR, star, star) \
+	X(VST_MSR, lstar, lstar) \
+	X(VST_MSR, cstar, cstar) \
+	X(VST_MSR, sfmask, sfmask) \
+	X(VST_MSR, kernel_gs_base, kernel_gs_base) \
+	X(VST_MSR, sysenter_cs, sysenter_cs) \
+	X(VST_MSR, sysenter_esp, sysenter_esp) \
+	X(VST_MSR, sysenter_eip, sysenter_eip) \
+	X(VST_MSR, pat, g_pat)
+
+#define STATE_SEGS(X) \
+	X(VST_CS, SEG_CS, cs) \
+	X(VST_CS, SEG_SS, ss) \
+	X(VST_SEG, SEG_ES, es) \
+	X(VST_SEG, SEG_DS, ds) \
+	X(VST_SEG, SEG_FS, fs) \
+	X(VST_SEG, SEG_GS, gs) \
+	X(VST_SEG, SEG_LDTR, ldtr) \
+	X(VST_SEG, SEG_TR, tr)
+
+/* SVM packs VMX's bits 15:12 down to 11:8 and has no "unusable": that is P = 0. */
+static void seg_fetch(struct seg *s, const struct vmcb_seg *h)
+{
+	s->sel = h->sel;
+	s->limit = h->limit;
+	s->base = h->base;
+	s->ar = (h->attr & 0xffu) | (uint32_t)(h->attr & 0xf00) << 4;
+	if (!(h->attr & SEG_AR_P))
+		s->ar |= SEG_AR_UNUSABLE;
+}
+
+static void seg_commit(struct vmcb_seg *h, const struct seg *s)
+{
+	uint32_t ar = s->ar & SEG_AR_UNUSABLE ? s->ar & ~SEG_AR_P : s->ar;
+
+	h->sel = s->sel;
+	h->limit = s->limit;
+	h->base = s->base;
+	h->attr = (uint16_t)((ar & 0xff) | (ar >> 4 & 0xf00));
+}
+
+/* NMI blocking is kept in software: hardware does not tell it. An IRET exits before it runs; that it has completed shows
+ * in RIP having moved on. Until the guest's next exit of any kind an NMI waits. */
+static void nmi_fetch(struct vcpu *v, struct svm_vcpu *hw)
+{
+	if (hw->iret_seen && v->rip != hw->iret_rip) {
+		hw->iret_seen = false;
+		v->st.nmi_blocked = false;
+	}
+}
+
+void svm_fetch(struct vcpu *v, uint32_t groups)
+{
+	struct svm_vcpu *hw = svm_hw(v);
+	const struct vmcb *b = hw->vmcb;
+	struct vcpu_state *st = &v->st;
+
+#define X(group, to, from) \
+	if (groups & (group)) \
+		st->to = b->from;
+	STATE_FIELDS(X)
+#undef X
+#define X(group, to, from) \
+	if (groups & (group)) \
+		seg_fetch(&st->seg[to], &b->from);
+	STATE_SEGS(X)
+#undef X
+	if (groups & VST_CR)
+		st->efer = b->efer & ~EFER_SVME;
+	if (groups & VST_SHADOW) {
+		st->shadow = b->int_state & VMCB_INT_SHADOW ? SHADOW_STI : SHADOW_NONE;
+		nmi_fetch(v, hw);
+	}
+	if (groups & VST_DBG) {
+		v->dbg.vm_dr6 = b->dr6;
+		v->dbg.vm_dr7 = b->dr7;
+	}
+	v->st_valid |= groups;
+}
+
+/* ---- commit ---- */
+
+static void commit_shadow(struct vcpu *v, struct svm_vcpu *hw)
+{
+	struct vmcb *b = hw->vmcb;
+
+	b->int_state = v->st.shadow != SHADOW_NONE ? VMCB_INT_SHADOW : 0;
+	/* While NMIs are blocked the guest's IRET is the only sign of the end. */
+	if (((b->intercept[VMCB_I_MISC1] & VMCB_I1_IRET) != 0) != (v->st.nmi_blocked && !hw->iret_seen))
+		svm_set_intercept(b, VMCB_I_MISC1, VMCB_I1_IRET, v->st.nmi_blocked && !hw->iret_seen);
+}
+
+static void commit_ctl(struct vcpu *v, struct vmcb *b)
+{
+	struct svm_vm *s = v->vm->hw;
+
+	/* The window is a virtual interrupt that would be taken, but exits instead. Its vector is never used. */
+	svm_set_intercept(b, VMCB_I_MISC1, VMCB_I1_VINTR, v->want_intr_window);
+	b->vintr = (b->vintr & VMCB_V_TPR) | VMCB_V_INTR_MASKING;
+	if (v->want_intr_window)
+		b->vintr |= VMCB_V_IRQ | VMCB_V_IGN_TPR | VMCB_V_PRIO_MAX;
+	svm_msrpm_set(s->msrpm, MSR_DEBUGCTL, !v->debugctl_open, true);
+	b->clean &= ~(VMCB_CLEAN_TPR | VMCB_CLEAN_IOPM);
+}
+
+/* VMRUN does not flush what the guest's own MOV to CR would: a change made from here does it by hand. */
+static void commit_cr(struct vcpu *v, struct svm_vcpu *hw)
+{
+	struct vmcb *b = hw->vmcb;
+	uint64_t efer = v->st.efer | EFER_SVME;
+
+	if (b->cr0 != v->st.cr0 || b->cr3 != v->st.cr3 || b->cr4 != v->st.cr4 || b->efer != efer)
+		hw->todo |= SVM_TODO_FLUSH;
+	b->efer = efer;
+}
+
+static void commit_dbg(struct vcpu *v, struct vmcb *b)
+{
+	b->dr6 = v->dbg.vm_dr6;
+	b->dr7 = v->dbg.vm_dr7;
+	svm_set_intercept(b, VMCB_I_DR, 0xffffffff, v->dbg.vm_intercept);
+	b->clean &= ~VMCB_CLEAN_DR; /* S01 */
+	v->dbg.vm_dirty = false;
+}
+
+static void commit(struct vcpu *v, struct svm_vcpu *hw, uint32_t groups)
+{
+	static const uint32_t clean_of[] = {
+		[0] = VMCB_CLEAN_CR, /* by VST_ bit number */
+		[1] = VMCB_CLEAN_SEG, [2] = VMCB_CLEAN_SEG, [3] = VMCB_CLEAN_DT, [4] = VMCB_CLEAN_NP, [7] = VMCB_CLEAN_CR2, [8] = 0,
+	};
+	struct vmcb *b = hw->vmcb;
+	const struct vcpu_state *st = &v->st;
+
+	if (groups & VST_CR)
+		commit_cr(v, hw); /* before the copies: it compares */
+#define X(group, from, to) \
+	if (groups & (group)) \
+		b->to = st->from;
+	STATE_FIELDS(X)
+#undef X
+#define X(group, from, to) \
+	if (groups & (group)) \
+		seg_commit(&b->to, &st->seg[from]);
+	STATE_SEGS(X)
+#undef X
+	if ((groups & VST_MSR) && svm_feat.rdtscp)
+		wrmsr(MSR_TSC_AUX, st->tsc_aux);
+	if (groups & VST_CTL)
+		commit_ctl(v, b);
+	for (unsigned i = 0; i < sizeof(clean_of) / sizeof(clean_of[0]); i++)
+		if (groups & (1u << i))
+			b->clean &= ~clean_of[i];
+}
+
+/* ---- events ---- */
+
+static void inject(struct vcpu *v, struct svm_vcpu *hw)
+{
+	static const uint8_t type_of[] = {
+		[EVENT_INTR] = VMCB_EV_INTR, [EVENT_NMI] = VMCB_EV_NMI, [EVENT_FAULT] = VMCB_EV_EXCEPTION,
+		[EVENT_SOFT_INT] = VMCB_EV_SOFT, [EVENT_PRIV_SOFT] = VMCB_EV_EXCEPTION, [EVENT_SOFT_EXC] = VMCB_EV_EXCEPTION,
+	};
+	struct vmcb *b = hw->vmcb;
+	const struct event *e = &v->inject;
+	uint64_t info = e->vector | (uint64_t)type_of[e->type] << 8 | VMCB_EV_VALID;
+
+	if (e->has_error)
+		info |= VMCB_EV_ERROR_VALID | (uint64_t)e->error << 32;
+	if (e->type == EVENT_FAULT && e->vector == VEC_PF) {
+		b->cr2 = e->cr2;
+		b->clean &= ~VMCB_CLEAN_CR2;
+	}
+	if (e->type == EVENT_NMI) {
+		v->st.nmi_blocked = true;
+		hw->iret_seen = false;
+		svm_set_intercept(b, VMCB_I_MISC1, VMCB_I1_IRET, true);
+	}
+	if (e->type >= EVENT_SOFT_INT) {
+		/* The pushed RIP is that after the instruction: from nRIP where the CPU takes it, else from RIP. */
+		v->rip += e->len;
+		b->nrip = v->rip;
+	}
+	b->event_inj = info;
+	hw->todo |= SVM_TODO_EVENT_GONE;
+	v->inject.type = EVENT_NONE;
+}
+
+void svm_prepare(struct vcpu *v)
+{
+	struct svm_vcpu *hw = svm_hw(v);
+	struct vmcb *b = hw->vmcb;
+
+	if (v->st_dirty & VST_SHADOW)
+		commit_shadow(v, hw);
+	if (v->st_dirty & ~(uint32_t)VST_SHADOW)
+		commit(v, hw, v->st_dirty);
+	if (v->dbg.vm_dirty || (v->st_dirty & VST_DBG))
+		commit_dbg(v, b);
+	v->st_dirty = 0;
+
+	if (hw->todo & SVM_TODO_EVENT_GONE) {
+		b->event_inj = 0;
+		hw->todo &= ~(uint32_t)SVM_TODO_EVENT_GONE;
+	}
+	if (v->inject.type != EVENT_NONE)
+		inject(v, hw);
+
+	if (hw->todo & SVM_TODO_FLUSH) {
+		b->tlb_control = svm_feat.flush;
+		hw->todo = (hw->todo & ~(uint32_t)SVM_TODO_FLUSH) | SVM_TODO_UNFLUSH;
+	} else if (hw->todo & SVM_TODO_UNFLUSH) {
+		b->tlb_control = VMCB_TLB_NONE;
+		hw->todo &= ~(uint32_t)SVM_TODO_UNFLUSH;
+	}
+}

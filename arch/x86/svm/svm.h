@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: MIT */
+/* What the files of the SVM backend share. Nobody else includes it. */
+#ifndef ARCH_X86_SVM_SVM_H
+#define ARCH_X86_SVM_SVM_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "arch/x86/def/vmcb.h"
+#include "vmm/backend.h"
+
+/* Guest DR6 and DR7 are in the VMCB, host DR6 is not put back (H06), DEBUGCTL is switched with LBR virtualization only (S07), and an intercepted
+ * #DB has already changed DR6 and DR7.GD (S05). */
+#define SVM_DBG_CAPS (DBG_CAP_VM_DR6 | DBG_CAP_VM_DR7 | DBG_CAP_DB_APPLIED)
+
+/* What the CPU has, read once by probe. */
+struct svm_features {
+	uint32_t edx;        /* CPUID 8000_000A EDX */
+	uint32_t nr_asids;
+	bool rdtscp, xsave, monitor, dbext;
+	uint32_t clean;      /* VMCB_CLEAN_* to claim after an exit: 0 when the CPU has no clean bits */
+	uint8_t flush;       /* VMCB_TLB_* that flushes one guest */
+};
+extern struct svm_features svm_feat;
+
+/* vm->hw */
+struct svm_vm {
+	uint8_t *msrpm;
+	uint32_t asid;
+};
+
+/* What the next entry has to do besides loading registers. */
+enum { SVM_TODO_FLUSH = 1u << 0, SVM_TODO_UNFLUSH = 1u << 1, SVM_TODO_EVENT_GONE = 1u << 2 };
+
+/* vcpu->hw */
+struct svm_vcpu {
+	struct vmcb *vmcb;
+	uint64_t vmcb_pa;
+	uint64_t host_pa; /* this CPU's VMSAVE area; set by vcpu_load */
+	uint32_t todo;    /* SVM_TODO_* */
+	bool iret_seen;   /* an IRET that ends NMI blocking was met at iret_rip and has not been seen to complete */
+	uint64_t iret_rip;
+};
+
+static inline struct svm_vcpu *svm_hw(const struct vcpu *v)
+{
+	return v->hw;
+}
+
+/* vmcb.c */
+bool svm_vm_init(struct vm *vm);
+void svm_vm_destroy(struct vm *vm);
+bool svm_vcpu_init(struct vcpu *v);
+void svm_vcpu_destroy(struct vcpu *v);
+void svm_msrpm_set(uint8_t *msrpm, uint32_t msr, bool read, bool write); /* true: intercepted */
+void svm_set_intercept(struct vmcb *b, unsigned word, uint32_t bits, bool on);
+
+/* state.c */
+void svm_fetch(struct vcpu *v, uint32_t groups);
+/* All that is dirty into the control block: state groups, debug fields, event, flush. */
+void svm_prepare(struct vcpu *v);
+
+/* exit.c */
+void svm_decode(struct vcpu *v, struct cpu *c);
+const char *svm_exit_name(uint64_t code);
+
+/* quirk.c: may run at bring-up; puts the cause of an intercepted #DB into VMCB.DR6 where the emulator did not. rip: linear */
+void svm_quirk_init(void);
+void svm_quirk_db_cause(struct vcpu *v, struct cpu *c, struct vmcb *b, uint64_t rip);
+
+/* audit.c */
+void svm_dump(struct vcpu *v);
+unsigned svm_audit(struct vcpu *v);
+
+/* switch.S. GIF and IF are 0 before and after. Loads v->r[] except RAX and RSP, which like RIP and RFLAGS travel in the VMCB. */
+void svm_switch(struct vcpu *v, uint64_t vmcb_pa, uint64_t host_pa);
+
+#endif
