@@ -4,7 +4,7 @@
  * Symptom: a breakpoint that the host set on its own code never fires again once a guest has run (Xen lost DEBUGCTL the same way,
  * 730dc8d2c9), or the host takes a storm of #DBs on addresses that a guest chose. Cause: VM exits disable DR7 and restore none of
  * DR0-3; whoever writes DR7 back first arms the guest's addresses for the host. Who: KVM f85d40160691.
- * Rules: H05, V05, S19; mutation B05. */
+ * Rules: H05, V05, S19. */
 #include "tests/guest/guest.h"
 
 #define NIBBLE_RDWR_1 ((LEN_1 << 2) | RW_RDWR)

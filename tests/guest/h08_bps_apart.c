@@ -4,7 +4,7 @@
  * Symptom: a guest gets a #DB that it did not ask for, because the host watches the same number in its own address space; or the
  * host takes #DBs where a guest pointed (host kernel addresses are easily guessed). Cause: DR7 is not disabled before entry, or
  * DR0-3 are left loaded when the host's DR7 comes back. Who: KVM f85d40160691; Xen XSA-444 for the guest-to-guest form.
- * Rules: H04, H08; mutation B05. */
+ * Rules: H08. That DR7 goes off before DR0-3 change (H04, B05) leaves a window of a few instructions, seen by host tests only. */
 #include "tests/guest/guest.h"
 
 #define NIBBLE_RDWR_8 ((LEN_8 << 2) | RW_RDWR)

@@ -17,8 +17,7 @@ SCENARIO(isolation, "VM A of two: its state is its own whenever it runs", 0)
 	if (env.drover && !env.lab)
 		scenario_skip("needs the lab hypercalls");
 	iso_init();
-	/* Even seeds here, odd ones in the peer: each item differs at every switch. The patterns are there before the peer's first
-	 * instruction. Ends when the peer has. */
+	/* Even seeds here, odd ones in the peer: each item differs at every switch. Ends when the peer has. */
 	for (round = 0; round < (env.lab ? ROUNDS_MAX : ROUNDS_MIN); round++) {
 		uint32_t seed = 2 * round + 0x40;
 
