@@ -142,7 +142,7 @@ static uint64_t lab_call(struct vcpu *v, uint64_t nr)
 	const uint64_t *r = v->r;
 
 	switch (nr) {
-	case HC_LAB_FAST: case HC_LAB_SLOW: return 0;
+	case HC_NOP: case HC_LAB_FAST: case HC_LAB_SLOW: return 0;
 	case HC_LAB_HOST_BP: return host_bp(d, r);
 	case HC_LAB_HOST_DR6: return hw_read_dr(d, 6);
 	case HC_LAB_HOST_DEBUGCTL: return host_debugctl(d, r[GPR_RBX]);
@@ -162,11 +162,11 @@ static uint64_t lab_call(struct vcpu *v, uint64_t nr)
 	}
 }
 
-static __attribute__((noinline)) void lab_hypercall(struct vcpu *v, unsigned len)
+static __attribute__((noinline)) void other_hypercall(struct vcpu *v, unsigned len)
 {
 	uint64_t nr = v->r[GPR_RAX];
 
-	if (vcpu_cpl(v) != 0 || !v->vm->lab) {
+	if (vcpu_cpl(v) != 0 || (!v->vm->lab && nr != HC_NOP)) {
 		v->r[GPR_RAX] = HC_ENOSYS;
 	} else if (nr == HC_LAB_RESET) {
 		lab_reset(v);
@@ -179,8 +179,8 @@ static __attribute__((noinline)) void lab_hypercall(struct vcpu *v, unsigned len
 
 static inline void hypercall(struct vcpu *v, unsigned len)
 {
-	if (__builtin_expect(v->r[GPR_RAX] != HC_NOP || vcpu_cpl(v) != 0, 0)) {
-		lab_hypercall(v, len);
+	if (__builtin_expect(v->r[GPR_RAX] != HC_NOP || *v->live.cpl != 0, 0)) {
+		other_hypercall(v, len);
 		return;
 	}
 	v->r[GPR_RAX] = 0;

@@ -23,7 +23,7 @@ static inline bool fast_hypercall(struct vcpu *v)
 {
 	unsigned len;
 
-	if (v->r[GPR_RAX] != HC_LAB_FAST || !v->vm->lab || (v->rflags & RFLAGS_TF) || vcpu_cpl(v) != 0)
+	if (!v->vm->lab || (v->rflags & RFLAGS_TF) || vcpu_cpl(v) != 0)
 		return false;
 	len = fetch_insn_len(v, DEC_VMMCALL); /* VMX tells the length */
 	if (!len)
@@ -59,9 +59,12 @@ static inline bool run_fast(struct vcpu *v, struct cpu *c)
 {
 	bool again;
 
-	if (v->exit.tsc >= c->slice_end_tsc)
+	if (__builtin_expect(v->exit.kind == EXITK_EXCEPTION, 0))
+		again = v->exit.tsc < c->slice_end_tsc && fast_db(v, c);
+	else if (__builtin_expect(v->exit.kind == EXITK_HYPERCALL && v->r[GPR_RAX] == HC_LAB_FAST, 0))
+		again = v->exit.tsc < c->slice_end_tsc && fast_hypercall(v);
+	else
 		return false;
-	again = v->exit.kind == EXITK_EXCEPTION ? fast_db(v, c) : fast_hypercall(v);
 	if (again) {
 		v->fast_exits++;
 		trace_fast(v);
@@ -114,7 +117,7 @@ static inline void run_once(struct vcpu *v, struct cpu *c)
 		v->be->run(v, c);
 		v->exits++;
 		trace_stamp(v, ops);
-	} while ((v->exit.kind == EXITK_EXCEPTION || v->exit.kind == EXITK_HYPERCALL) && run_fast(v, c));
+	} while (run_fast(v, c));
 	if (__builtin_expect(!idle || v->exit.dr6 != DR6_INIT, 0))
 		debug_leave(v, c);
 }

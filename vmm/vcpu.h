@@ -78,8 +78,8 @@ struct trace_ring {
 struct vcpu_live {
 	const uint64_t *cr3, *efer; /* NULL: none */
 	const uint16_t *cs_attr;    /* any encoding: only compared */
-	const uint8_t *cpl;
-	const uint64_t *shadow;     /* bit 0: STI or MOV SS shadow; never NULL */
+	const uint8_t *cpl;         /* never NULL; above 3: not known here */
+	const uint64_t *shadow;     /* never NULL; bit 0: STI or MOV SS shadow, perhaps */
 };
 
 /* The page that RIP was last fetched from in 64-bit mode, and the page-table entries that led there. A hit compares the entries again (fetch.h). */
@@ -178,7 +178,7 @@ static inline bool vcpu_long64(struct vcpu *v)
 
 static inline unsigned vcpu_cpl(struct vcpu *v)
 {
-	if (v->live.cpl && !(v->st_dirty & VST_CS))
+	if (*v->live.cpl <= 3 && !(v->st_dirty & VST_CS))
 		return *v->live.cpl; /* 3 in V86 mode */
 	vcpu_need(v, VST_CS);
 	return v->rflags & 0x20000 ? 3 : v->st.cpl; /* V86 mode is CPL 3 */

@@ -50,8 +50,9 @@ static bool load_image(struct vm *vm, const struct vm_config *cfg)
 	return true;
 }
 
-/* For backends without vcpu_live: "perhaps", so that it is asked for. */
+/* For backends without vcpu_live: so that they are asked. */
 static const uint64_t unknown_shadow = 1;
+static const uint8_t unknown_cpl = 0xff;
 
 static struct vm *alloc_parts(const struct vm_config *cfg, const struct backend *be)
 {
@@ -75,6 +76,7 @@ static struct vm *alloc_parts(const struct vm_config *cfg, const struct backend 
 	p->vcpu.vm = vm;
 	p->vcpu.peer = &p->vcpu;
 	p->vcpu.live.shadow = &unknown_shadow;
+	p->vcpu.live.cpl = &unknown_cpl;
 	p->vcpu.trace = trace_ring(this_cpu());
 	p->vcpu.budget_tsc = tsc_from_us((uint64_t)cfg->budget_ms * 1000);
 	return vm;
