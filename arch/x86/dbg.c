@@ -303,8 +303,7 @@ unsigned dbg_plan_leave(unsigned caps, const struct dbg_cpu *c, const struct dbg
 /* Fields that the executor is to hand to the backend. Kept here because the values are policy. */
 void dbg_vm_fields(unsigned caps, struct dbg_vcpu *v)
 {
-	if (caps & DBG_CAP_VM_DR6)
-		v->vm_dr6 = want_vm_dr6(v);
+	v->vm_dr6 = caps & DBG_CAP_VM_DR6 ? want_vm_dr6(v) : DR6_INIT; /* not there: always the same, so that the run loop need not ask */
 	v->vm_dr7 = v->dr7;
 	v->vm_intercept = v->state != DBG_LIVE;
 	v->vm_dirty = true;
