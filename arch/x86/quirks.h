@@ -8,7 +8,4 @@
 /* quirks=auto: true. quirks=none: false, the machine's faults then show. Set by boot before a backend is turned on. */
 extern bool quirks_auto;
 
-/* This is Bochs: its I/O debug port 0xe9 reads back 0xe9 and the CPUID hypervisor bit is clear. */
-bool quirk_is_bochs(void);
-
 #endif

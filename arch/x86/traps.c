@@ -25,6 +25,7 @@ extern const uint8_t trap_stubs[];                                 /* traps_entr
 
 static bool (*hooks[IDT_VECTORS])(struct trapframe *);
 static bool (*guest_hook)(struct trapframe *);
+static bool (*db_filter)(struct trapframe *);
 static const struct trapframe *panic_frame;
 static bool stray_seen[IDT_VECTORS];
 
@@ -38,6 +39,12 @@ void trap_set_hook(unsigned vector, bool (*fn)(struct trapframe *))
 void trap_set_guest_hook(bool (*fn)(struct trapframe *))
 {
 	guest_hook = fn;
+}
+
+void trap_set_db_filter(bool (*fn)(struct trapframe *))
+{
+	db_filter = fn;
+	cpu_area(this_cpu())->idt[VEC_DB].ist = fn != NULL ? IST_NONE : IST_DB;
 }
 
 static const char *vector_name(uint64_t vector)
@@ -88,6 +95,8 @@ void trap_handle(struct trapframe *tf)
 {
 	uint64_t vector = tf->vector;
 
+	if (vector == VEC_DB && db_filter != NULL && db_filter(tf))
+		return; /* before anything that needs this CPU's GS */
 	if ((tf->cs & 3) != 0 && guest_hook != NULL && guest_hook(tf))
 		return;
 	if (fix_up(tf))

@@ -29,6 +29,9 @@ void trap_set_hook(unsigned vector, bool (*fn)(struct trapframe *));
 /* Upward call: traps that came from CPL 3 go here first (PVM's guest kernel runs there). true: handled. */
 void trap_set_guest_hook(bool (*fn)(struct trapframe *));
 
+/* Upward call, for a quirk: fn sees each #DB before everybody else, even in the middle of a world switch, when TR and GS are a guest's. So the #DB
+ * gate of this CPU then uses no IST stack, and fn may use no per-CPU data. true: handled. NULL removes it and puts the stack back. */
+void trap_set_db_filter(bool (*fn)(struct trapframe *));
 /* Loads the IDT of this CPU (see gdt.h for the area) and registers the panic register printer. */
 void traps_init(void);
 

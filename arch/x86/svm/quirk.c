@@ -1,46 +1,74 @@
 /* SPDX-License-Identifier: MIT */
-/* The quirk svm-db-cause: Bochs ends the guest for an intercepted #DB before it has put the cause anywhere, neither into VMCB.DR6 nor DR6. */
+/* Two faults of Bochs. svm-db-cause: an intercepted #DB ends the guest before its cause is anywhere, in VMCB.DR6 or DR6.
+ * svm-stray-db: the single step that the guest's last instruction owed is taken by the host, as a #DB behind VMRUN. */
 #include "arch/lib/log.h"
 #include "arch/x86/dbg_hw.h"
+#include "arch/x86/def/cpuid.h"
 #include "arch/x86/def/cr.h"
+#include "arch/x86/def/msr.h"
 #include "arch/x86/quirks.h"
 #include "arch/x86/svm/svm.h"
+#include "arch/x86/traps.h"
 #include "vmm/fetch.h"
 
 static bool on, told;
+static struct cpu *owner; /* of the stray #DB: GS is the guest's when it comes */
 
-void svm_quirk_init(void)
+/* TR and GS are the guest's still, interrupts and GIF are off. The guest's DR6 is in the VMCB already; the step's BS goes from the host's. */
+static bool stray_db(struct trapframe *tf)
 {
-	on = quirks_auto && quirk_is_bochs();
+	if (tf->rip != (uint64_t)(uintptr_t)svm_switch_exited)
+		return false;
+	hw_write_dr(&owner->dbg, 6, DR6_INIT);
+	return true;
 }
 
-/* Breakpoints: an exec one is at RIP; for data and I/O the address is gone, and only where one slot alone can have caused the #DB it is known. */
-static uint32_t breakpoints(struct vcpu *v, struct cpu *c, const struct vmcb *b, uint64_t rip, bool alone)
+/* No CPU announces SVM's lock without VM_CR, where that lock is. */
+void svm_quirk_init(struct cpu *c)
 {
-	uint32_t exec = 0, data = 0;
+	uint64_t vm_cr;
 
+	on = quirks_auto && (svm_feat.edx & CPUID_SVM_EDX_SVML) && !rdmsr_safe(MSR_VM_CR, &vm_cr);
+	if (!on)
+		return;
+	log_printf("drover: quirk svm-stray-db: a #DB right behind VMRUN is the guest's, and dropped\n");
+	owner = c;
+	trap_set_db_filter(stray_db);
+}
+
+/* The enabled exec breakpoints at RIP, and in *data the enabled others: the address that they watched is gone. */
+static uint32_t breakpoints(struct vcpu *v, struct cpu *c, const struct vmcb *b, uint64_t rip, uint32_t *data)
+{
+	uint32_t exec = 0;
+
+	*data = 0;
 	for (unsigned i = 0; i < 4; i++) {
 		if (!(b->dr7 & DR7_ENABLE(i)))
 			continue;
 		if (DR7_RW(b->dr7, i) != DR_RW_EXEC)
-			data |= 1u << i;
+			*data |= 1u << i;
 		else if (!(b->rflags & RFLAGS_RF) && (v->dbg.state == DBG_LIVE ? hw_read_dr(&c->dbg, i) : v->dbg.dr[i]) == rip)
 			exec |= 1u << i;
 	}
-	if (exec || !alone || (data & (data - 1)))
-		return exec;
-	return data;
+	return exec;
 }
 
-/* What can be told from the state at the exit. A step and a data hit of the same instruction show as the step alone: a known deviation. */
+/* What the state at the exit leaves as possible. Known deviations: a data hit of a stepped instruction shows as the step alone, a step that lands
+ * on an exec breakpoint as that, and a hit among several data slots as none. */
 static uint32_t cause(struct vcpu *v, struct cpu *c, const struct vmcb *b, uint64_t rip)
 {
+	uint32_t data, exec = breakpoints(v, c, b, rip, &data);
 	struct decoded d;
-	bool step = b->rflags & RFLAGS_TF;
 
-	if (!step && (b->dr7 & DR7_GD) && fetch_decode(v, DEC_MOV_DR, DEC_MOV_DR, &d))
+	if (exec)
+		return exec;
+	if (b->rflags & RFLAGS_TF)
+		return (uint32_t)DR6_BS;
+	if ((b->dr7 & DR7_GD) && fetch_decode(v, DEC_MOV_DR, DEC_MOV_DR, &d))
 		return (uint32_t)DR6_BD;
-	return (step ? (uint32_t)DR6_BS : 0) | breakpoints(v, c, b, rip, !step);
+	if (!data)
+		return (uint32_t)DR6_BS; /* the stepped instruction has cleared TF */
+	return data & (data - 1) ? 0 : data;
 }
 
 void svm_quirk_db_cause(struct vcpu *v, struct cpu *c, struct vmcb *b, uint64_t rip)

@@ -124,7 +124,7 @@ static bool svm_cpu_on(struct cpu *c)
 	}
 	s = &svm_cpu[c->id];
 	read_features();
-	svm_quirk_init();
+	svm_quirk_init(c);
 	if (!s->host)
 		s->host = pmem_alloc(PAGE_SIZE, PAGE_SIZE);
 	if (!s->hsave)

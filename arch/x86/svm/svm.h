@@ -64,8 +64,8 @@ void svm_prepare(struct vcpu *v);
 void svm_decode(struct vcpu *v, struct cpu *c);
 const char *svm_exit_name(uint64_t code);
 
-/* quirk.c: may run at bring-up; puts the cause of an intercepted #DB into VMCB.DR6 where the emulator did not. rip: linear */
-void svm_quirk_init(void);
+/* quirk.c. init: at bring-up. db_cause: puts the cause of an intercepted #DB into VMCB.DR6 where the emulator did not. rip: linear */
+void svm_quirk_init(struct cpu *c);
 void svm_quirk_db_cause(struct vcpu *v, struct cpu *c, struct vmcb *b, uint64_t rip);
 
 /* audit.c */
@@ -74,5 +74,6 @@ unsigned svm_audit(struct vcpu *v);
 
 /* switch.S. GIF and IF are 0 before and after. Loads v->r[] except RAX and RSP, which like RIP and RFLAGS travel in the VMCB. */
 void svm_switch(struct vcpu *v, uint64_t vmcb_pa, uint64_t host_pa);
+extern const uint8_t svm_switch_exited[]; /* the instruction behind VMRUN */
 
 #endif

@@ -34,6 +34,8 @@ svm_switch:
 	sti
 	vmload %rax
 	vmrun %rax
+	.globl svm_switch_exited
+svm_switch_exited: /* where the quirk svm-stray-db meets its #DB */
 	vmsave %rax	/* RAX and RSP are the host's again, the other registers still the guest's; so is GS: no per-CPU access yet */
 	cli
 
