@@ -5,7 +5,7 @@
  * whole DR6 that the exit left as the new causes, although the guest's old DR6 was loaded; or it wrote DR6 afresh.
  * Who: KVM until d67668e9dd76; Xen db39fa4b27 (OR, B0-3 never cleared), KVM 8246bf52c75a (assigned instead of merged).
  * Rules: S02, S04, A12, H13; mutations B29, B51. (B02 shows in doc1_host_dr6 as DR writes on idle exits.)
- * On Bochs's SVM an intercepted #DB leaves no trace in DR6, so no hypervisor can know its cause there: listed. */
+ * On Bochs's SVM an intercepted #DB leaves no trace in DR6: drover derives the cause there, under a quirk. */
 #include "tests/guest/guest.h"
 
 /* CPUID leaves to the slow path: at the store the guest does not own its registers. MOV DR before the store: it does. */
