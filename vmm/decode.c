@@ -124,7 +124,7 @@ static bool decode_0f(struct cursor *c, struct decoded *d)
 	case 0x01: return decode_0f01(c, d);
 	case 0x06: d->kind = DEC_CLTS; return true;
 	case 0x08: d->kind = DEC_INVD; return true;
-	case 0x09: d->kind = DEC_WBINVD; return c->rep != 0xf3; /* else WBNOINVD: the same length, another instruction */
+	case 0x09: d->kind = DEC_WBINVD; return true; /* with F3 too: WBNOINVD, which has the same intercept, or WBINVD where there is none */
 	case 0x30: d->kind = DEC_WRMSR; return true;
 	case 0x32: d->kind = DEC_RDMSR; return true;
 	case 0x33: d->kind = DEC_RDPMC; return true;
@@ -166,7 +166,7 @@ bool decode(const uint8_t *p, unsigned n, enum decode_mode mode, struct decoded 
 	else if ((op & 0xfc) == 0x6c || (op & 0xf4) == 0xe4)
 		ok = decode_io(&c, d, op);
 	else {
-		d->kind = op == 0xf4 ? DEC_HLT : op == 0xf1 ? DEC_ICEBP : op == 0x90 && c.rep == 0xf3 ? DEC_PAUSE : DEC_NONE;
+		d->kind = op == 0xf4 ? DEC_HLT : op == 0xf1 ? DEC_ICEBP : op == 0x90 && c.rep == 0xf3 && !(c.rex & 1) ? DEC_PAUSE : DEC_NONE;
 		ok = d->kind != DEC_NONE;
 	}
 	d->len = (uint8_t)c.at;
