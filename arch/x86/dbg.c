@@ -105,9 +105,12 @@ unsigned dbg_classify_needs(uint32_t payload, uint64_t dr7)
 
 	if (payload & (DR6_BD | DR6_BT))
 		return 0;
-	for (unsigned i = 0; i < 4; i++)
-		if ((payload & DR6_B(i)) && (dr7 & DR7_ENABLE(i)) && DR7_RW(dr7, i) == DR_RW_EXEC)
+	for (unsigned b = payload & (unsigned)DR6_B_ALL; b; b &= b - 1) {
+		unsigned i = (unsigned)__builtin_ctz(b);
+
+		if ((dr7 & DR7_ENABLE(i)) && DR7_RW(dr7, i) == DR_RW_EXEC)
 			need |= 1u << i;
+	}
 	return need;
 }
 
@@ -115,14 +118,10 @@ enum dbg_class dbg_classify(uint32_t payload, const uint64_t dr[4], uint64_t dr7
 {
 	unsigned need = dbg_classify_needs(payload, dr7);
 
-	if (payload & DR6_BD)
-		return DBG_FAULT;
-	if (payload & DR6_BT)
-		return DBG_TASK;
 	for (unsigned i = 0; i < 4; i++)
 		if ((need & (1u << i)) && dr[i] == rip)
 			return DBG_FAULT;
-	return DBG_TRAP;
+	return dbg_class_without_exec(payload);
 }
 
 /* ---- Delivery and retirement ---- */

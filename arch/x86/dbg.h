@@ -98,6 +98,11 @@ uint32_t dbg_bp_hit(const struct dbg_vcpu *v, enum dbg_access access, uint64_t a
 enum dbg_class dbg_classify(uint32_t payload, const uint64_t dr[4], uint64_t dr7, uint64_t rip);
 /* Which DR0-3 dbg_classify needs, as a mask: lets a LIVE vcpu's decode read only those. */
 unsigned dbg_classify_needs(uint32_t payload, uint64_t dr7);
+/* The class when dbg_classify_needs says none: no address is compared. */
+static inline enum dbg_class dbg_class_without_exec(uint32_t payload)
+{
+	return payload & DR6_BD ? DBG_FAULT : payload & DR6_BT ? DBG_TASK : DBG_TRAP;
+}
 
 /* ---- Delivery and retirement ---- */
 

@@ -79,13 +79,17 @@ static void decode_db(struct vcpu *v, struct cpu *c, struct vmcb *b)
 
 	v->exit.u.exc.vector = VEC_DB;
 	v->exit.u.exc.has_error = false;
-	svm_quirk_db_cause(v, c, b, linear_rip(b));
+	if (__builtin_expect(svm_quirk_no_cause, 0))
+		svm_quirk_db_cause(v, c, b, linear_rip(b));
 	r->payload = dbg_payload_from_dr6(b->dr6);
 	r->level = 0;
+	r->cls = (uint8_t)dbg_class_without_exec(r->payload);
 	need = dbg_classify_needs(r->payload, b->dr7);
-	for (unsigned i = 0; i < 4; i++)
-		dr[i] = (need & (1u << i)) && v->dbg.state == DBG_LIVE ? hw_read_dr(&c->dbg, i) : v->dbg.dr[i];
-	r->cls = (uint8_t)dbg_classify(r->payload, dr, b->dr7, linear_rip(b));
+	if (need) {
+		for (unsigned i = 0; i < 4; i++)
+			dr[i] = (need & (1u << i)) && v->dbg.state == DBG_LIVE ? hw_read_dr(&c->dbg, i) : v->dbg.dr[i];
+		r->cls = (uint8_t)dbg_classify(r->payload, dr, b->dr7, linear_rip(b));
+	}
 	/* The #DB is going to be delivered, and hardware has cleared GD for that (S05). An L0 that emulates SVM may have left it set; the guest's
 	 * handler would then fault on its first MOV DR, for ever (A11). */
 	if (b->dr7 & DR7_GD) {
@@ -154,7 +158,7 @@ static void decode_npf(struct exit *e, const struct vmcb *b)
 
 /* The event that an exit cut short. Emulators leave a stale vector when there was none: VALID decides. INT n, INT3 and INTO are dropped, since RIP
  * still is at the instruction: it is executed again. */
-static void decode_vectoring(struct vcpu *v, const struct vmcb *b)
+static __attribute__((noinline)) void decode_vectoring(struct vcpu *v, const struct vmcb *b)
 {
 	static const uint8_t type_of[8] = { [VMCB_EV_INTR] = EVENT_INTR, [VMCB_EV_NMI] = EVENT_NMI, [VMCB_EV_EXCEPTION] = EVENT_FAULT };
 	struct event *ev = &v->exit.vectoring;
@@ -185,7 +189,7 @@ static void iret_met(struct vcpu *v, struct svm_vcpu *hw)
 	svm_set_intercept(hw->vmcb, VMCB_I_MISC1, VMCB_I1_IRET, false);
 }
 
-static void decode_rare(struct vcpu *v, struct cpu *c, uint32_t code, uint8_t how)
+static __attribute__((noinline)) void decode_rare(struct vcpu *v, struct cpu *c, uint32_t code, uint8_t how)
 {
 	struct svm_vcpu *hw = svm_hw(v);
 	struct vmcb *b = hw->vmcb;

@@ -11,7 +11,9 @@
 #include "arch/x86/traps.h"
 #include "vmm/fetch.h"
 
-static bool on, told;
+bool svm_quirk_no_cause;
+
+static bool told;
 static struct cpu *owner; /* of the stray #DB: GS is the guest's when it comes */
 
 /* TR and GS are the guest's still, interrupts and GIF are off. The guest's DR6 is in the VMCB already; the step's BS goes from the host's. */
@@ -27,10 +29,11 @@ static bool stray_db(struct trapframe *tf)
 void svm_quirk_init(struct cpu *c)
 {
 	uint64_t vm_cr;
+	bool on = quirks_auto && (svm_feat.edx & CPUID_SVM_EDX_SVML) && !rdmsr_safe(MSR_VM_CR, &vm_cr);
 
-	on = quirks_auto && (svm_feat.edx & CPUID_SVM_EDX_SVML) && !rdmsr_safe(MSR_VM_CR, &vm_cr);
 	if (!on)
 		return;
+	svm_quirk_no_cause = true;
 	log_printf("drover: quirk svm-stray-db: a #DB right behind VMRUN is the guest's, and dropped\n");
 	owner = c;
 	trap_set_db_filter(stray_db);
@@ -73,8 +76,6 @@ static uint32_t cause(struct vcpu *v, struct cpu *c, const struct vmcb *b, uint6
 
 void svm_quirk_db_cause(struct vcpu *v, struct cpu *c, struct vmcb *b, uint64_t rip)
 {
-	if (!on)
-		return;
 	if (!told)
 		log_printf("drover: quirk svm-db-cause: the cause of an intercepted #DB is derived from the state at the exit\n");
 	told = true;

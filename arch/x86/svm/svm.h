@@ -64,7 +64,8 @@ void svm_prepare(struct vcpu *v);
 void svm_decode(struct vcpu *v, struct cpu *c);
 const char *svm_exit_name(uint64_t code);
 
-/* quirk.c. init: at bring-up. db_cause: puts the cause of an intercepted #DB into VMCB.DR6 where the emulator did not. rip: linear */
+/* quirk.c. init: at bring-up. db_cause, if no_cause: puts the cause of an intercepted #DB into VMCB.DR6 where the emulator did not. rip: linear */
+extern bool svm_quirk_no_cause;
 void svm_quirk_init(struct cpu *c);
 void svm_quirk_db_cause(struct vcpu *v, struct cpu *c, struct vmcb *b, uint64_t rip);
 
