@@ -20,6 +20,9 @@ $(GUEST_ELF): $(GUEST_OBJ) tests/guest/guest.ld
 		-T tests/guest/guest.ld -o $(GUEST_OBJDIR)/guest64.elf $(GUEST_OBJ)
 	objcopy -O elf32-i386 $(GUEST_OBJDIR)/guest64.elf $@
 
+# Another compiler means other objects: the top Makefile keeps its name in $(B)/.cc.
+$(GUEST_OBJ): $(if $(B),$(B)/.cc)
+
 $(GUEST_OBJDIR)/%.c.o: tests/guest/%.c tests/guest/guest.mk
 	@mkdir -p $(@D)
 	$(CC) $(GUEST_CFLAGS) -MMD -MP -c $< -o $@

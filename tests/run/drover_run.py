@@ -18,10 +18,11 @@ import emulators  # noqa: E402
 import exitcodes  # noqa: E402
 import expect  # noqa: E402
 import job  # noqa: E402
+import planted  # noqa: E402
 import rungs  # noqa: E402
 import table  # noqa: E402
 
-PARTS = ("host", "bare", "svm", "vmx", "boot", "lint")
+PARTS = ("host", "bare", "svm", "vmx", "planted", "boot", "lint")
 
 
 def choose_platform(platform, backend):
@@ -88,13 +89,15 @@ def add(*parts):
 
 
 def cmd_check(args):
-    """make check-bare, -svm, -vmx, -boot."""
+    """make check-bare, -svm, -vmx, -planted, -boot."""
     if args.part == "bare":
         counts = run_rungs(("bare-qemu", "bare-bochs-intel", "bare-bochs-amd"))
     elif args.part == "svm":
         counts = add(run_rungs(("svm-qemu", "svm-bochs", "kvm")), badinput.check(("qemu", "bochs-svm")), bench.check())
     elif args.part == "vmx":
         counts = add(run_rungs(("vmx-bochs",)), badinput.check(("bochs-vmx",)))
+    elif args.part == "planted":
+        counts = planted.check()
     else:
         counts = bootcheck.check()
     table.save_part(args.part, *counts)
@@ -162,7 +165,7 @@ def parser():
     sub.add_argument("--options", default="", help="more options for drover's own command line")
     sub.set_defaults(call=cmd_run)
     sub = subs.add_parser("check", help="one part of make check")
-    sub.add_argument("part", choices=("bare", "svm", "vmx", "boot"))
+    sub.add_argument("part", choices=("bare", "svm", "vmx", "planted", "boot"))
     sub.set_defaults(call=cmd_check)
     sub = subs.add_parser("count", help="run a command and keep its counts as a part of make check")
     sub.add_argument("part", choices=PARTS)

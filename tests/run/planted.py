@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: MIT
+"""The bugs of the source documents, put back one at a time into a copy of drover: their scenarios have to turn red on an emulator.
+
+The edits are those of tests/host/mutants; here they boot. A scenario that stays green with its bug in place proves nothing."""
+
+import os
+import shutil
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import emulators
+import job
+import ktap
+import rungs
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "host"))
+import drive  # noqa: E402
+
+MUTANTS = Path("tests/host/mutants")
+WHERE = emulators.BUILD / "planted"
+SOURCES = ("boot", "arch", "vmm", "drivers", "Makefile", "linker.ld")
+
+
+@dataclass(frozen=True)
+class Plant:
+    """A mutant, the scenario that has to see it, and on which rungs."""
+    mutant: str
+    scenario: str
+    rungs: tuple
+
+
+PLANTS = (
+    Plant("B01-svm", "doc0_dr6_once", ("svm-qemu", "svm-bochs")),
+    Plant("B01-vmx", "doc0_dr6_once", ("vmx-bochs",)),
+    Plant("B03", "doc1_host_dr6", ("svm-bochs", "vmx-bochs")),
+    Plant("B06", "doc2_debugctl", ("svm-bochs",)),
+    Plant("B46", "doc2_debugctl", ("svm-bochs",)),
+)
+
+
+def build(name):
+    """(drover.elf, "") of a copy of the sources with the mutant in it; (None, reason) when there is none."""
+    tree = WHERE / name
+    shutil.rmtree(tree, ignore_errors=True)
+    tree.mkdir(parents=True)
+    for source in SOURCES:
+        (shutil.copytree if Path(source).is_dir() else shutil.copy)(source, tree / source)
+    mutant = drive.Mutant(MUTANTS / (name + ".mutant"))
+    mutant.apply(tree)
+    if mutant.mistakes:
+        return None, "; ".join(mutant.mistakes)
+    env = {k: v for k, v in os.environ.items() if k not in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS")}
+    done = subprocess.run(["make", "-C", str(tree), "build/drover.elf"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                          stdin=subprocess.DEVNULL, env=env, check=False)
+    if done.returncode:
+        return None, "does not build: " + done.stdout.decode("utf-8", "replace")[-400:]
+    return tree / "build/drover.elf", ""
+
+
+def to_run(plant, rung, kernel):
+    """The run of one scenario on one rung with the planted drover."""
+    base = rungs.runs(rungs.RUNGS[rung], plant.scenario)[0]
+    base.kernel, base.rung, base.name = kernel, "planted", "%s-%s" % (rung, plant.mutant)
+    return base
+
+
+def verdict(plant, result):
+    """(red, words): red when a check of the scenario itself failed with a value; a run that died is not enough."""
+    checks, problems = rungs.collect(result)
+    failed = [c for c in checks if c.scenario == plant.scenario and c.status == ktap.FAIL]
+    if failed:
+        return True, "%s: %s" % (failed[0].key, failed[0].actual or "not ok")
+    return False, "nothing failed%s" % ("; " + problems[0] if problems else "")
+
+
+def check():
+    """Plants all; (passed, failed, skipped)."""
+    absent = {name: rungs.absent(rungs.RUNGS[name]) for plant in PLANTS for name in plant.rungs}
+    counts, todo = [0, 0, 0], []
+    with ThreadPoolExecutor(job.WORKERS) as pool:
+        kernels = list(pool.map(lambda p: build(p.mutant), PLANTS))
+    for plant, (kernel, why) in zip(PLANTS, kernels):
+        for name in plant.rungs:
+            if absent[name]:
+                print("planted: skipped %s on %s: %s" % (plant.mutant, name, absent[name]))
+                counts[2] += 1
+            elif kernel is None:
+                print("planted: FAIL %s on %s: %s" % (plant.mutant, name, why))
+                counts[1] += 1
+            else:
+                todo.append((plant, name, to_run(plant, name, kernel)))
+    for (plant, name, _), result in zip(todo, job.execute_all([run for _, _, run in todo])):
+        red, words = verdict(plant, result)
+        counts[0 if red else 1] += 1
+        print("planted: %s %s on %s, %s" % ("ok" if red else "FAIL", plant.mutant, name, words))
+        if not red:
+            print(result.tail(12))
+    print("planted: %d passed, %d failed, %d skipped" % tuple(counts), flush=True)
+    return counts
