@@ -1,0 +1,150 @@
+/* SPDX-License-Identifier: MIT */
+/* A minimal software CPU: debug registers and DEBUGCTL, what VMX and SVM switch of them, guests as scripts, and a log of every operation. */
+#ifndef MODEL_CPU_H
+#define MODEL_CPU_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "model/ref.h"
+
+/* ---- Guest programs ---- */
+
+enum gop_kind {
+	G_NOP,
+	G_HLT,         /* on a bare machine with TF only: nothing else would end it */
+	G_MOV_TO_DR,   /* n, a = value */
+	G_MOV_FROM_DR, /* n; recorded */
+	G_STORE,       /* a = address, n = bytes */
+	G_LOAD,
+	G_OUT,         /* a = port */
+	G_IN,
+	G_POPF,        /* a = 1: TF on, 0: off */
+	G_ICEBP,
+	G_CPUID,       /* leaf a */
+	G_HC,          /* hypercall a, arguments b (RBX), c (RCX), d (RDX); nothing on a bare machine */
+	G_WRMSR,       /* DEBUGCTL = a */
+	G_RDMSR,       /* DEBUGCTL; recorded */
+	G_SPLIT_LOCK,  /* a bus lock made at CPL 3 */
+	G_IRET,        /* end of the #DB handler; sets RF in the image, as a handler of code breakpoints does */
+	G_END,         /* OUT to the debug-exit port */
+};
+
+#define GOP_IRQ 1u  /* flags: a host interrupt arrives just before this instruction */
+#define GOP_SHOW 2u /* record RAX after it (hypercall) */
+
+struct gop {
+	uint8_t kind, n, flags;
+	uint64_t a, b, c, d;
+};
+
+enum rec_kind { R_DR, R_DB, R_EXC, R_MSR, R_HC };
+struct rec {
+	uint8_t kind, n;
+	uint64_t a, b; /* DR: value. DB: return address, TF of the image. EXC: vector, address. MSR, HC: value */
+};
+
+#define G_MAX 96
+#define G_RECS 512
+#define G_MAIN 0x1000u
+#define G_HANDLER 0x3000u
+
+struct sw_guest {
+	uint8_t *ram;
+	bool amd, de, dead; /* de: CR4.DE; dead: wrong RIP or too many steps */
+	struct gop op[G_MAX];
+	uint32_t at[G_MAX];
+	uint8_t len[G_MAX];
+	bool irq_done[G_MAX];
+	unsigned nr;
+	/* While it runs. */
+	uint64_t r[16], rip, rflags;
+	uint64_t saved_rip, saved_rflags;
+	unsigned steps;
+	int exited_at; /* 1 + the instruction that exited last, 0: none */
+	uint64_t last_addr; /* of the last access, for the B bits of disabled slots */
+	uint8_t last_len, last_kind;
+	struct rec rec[G_RECS];
+	unsigned nr_rec;
+	/* What bare hardware would hold: follows each architectural change, whoever makes it. */
+	uint64_t true_dr[4], true_dr6, true_dr7;
+	bool true_dr6_known;
+	uint32_t raised; /* causes of the #DB that was intercepted last */
+};
+
+/* Assembles main program and handler into ram (at G_MAIN and G_HANDLER). Both end by themselves: G_END and G_IRET are appended. */
+void sw_assemble(struct sw_guest *g, uint8_t *ram, bool amd, const struct gop *main_ops, unsigned nr_main, const struct gop *handler, unsigned nr_handler);
+/* Runs a program on a machine of its own without a hypervisor: its record is what the guest has to see. */
+void sw_run_bare(struct sw_guest *g, struct ref_cpu phys);
+
+/* ---- One entry ---- */
+
+struct sw_ctl {
+	bool bare, db, dr, icebp, db_applied, dr_first, debugctl_open;
+	bool inject;
+	uint8_t inject_vector;
+	uint64_t pending; /* pending debug exceptions */
+};
+
+enum sw_exit_kind { X_INTR, X_DB, X_ICEBP, X_DR, X_CPUID, X_HLT, X_HC, X_IO, X_MSR, X_END, X_DEAD };
+struct sw_exit {
+	uint8_t kind, len, dr, port_in;
+	bool write;
+	uint16_t port;
+	uint32_t cause; /* X_DB */
+};
+
+/* Guest mode until something exits. Registers and RIP are in g; live debug state is the guest's already. */
+void sw_guest_run(struct sw_guest *g, const struct sw_ctl *ctl, struct sw_exit *x);
+
+/* ---- The CPU ---- */
+
+enum sw_op { OP_RD_DR, OP_WR_DR, OP_RD_DEBUGCTL, OP_WR_DEBUGCTL, OP_ENTER, OP_EXIT, OP_CLGI, OP_STGI, OP_IRQ_ON, OP_IRQ_OFF };
+struct sw_logged {
+	uint8_t op, n;
+	uint64_t v;
+};
+#define SW_LOG 8192
+
+/* Invariants that are checked at each operation; one line of output each. */
+enum sw_rule { RULE_H01, RULE_H02, RULE_H04, RULE_H05, RULE_H06, RULE_H07, RULE_H08, RULE_H11, RULE_H12, RULE_H14, RULE_H15, RULE_S02, RULE_S07, RULE_V05, RULE_V07, RULE_NR };
+
+struct sw_cpu {
+	bool amd;
+	struct ref_cpu phys;
+	bool shows_disabled; /* sets B bits of disabled slots that match (rule A15) */
+	bool lacks_debugctl;
+	bool fail_next_entry;
+	/* live */
+	uint64_t dr[4], dr6, dr7, debugctl;
+	bool guest, gif, irqs;
+	uint64_t tsc, tsc_step; /* step: more ticks per RDTSC, to end time slices soon */
+	/* What the host wants on this CPU, set by the tests. */
+	uint64_t want_dr[4], want_dr7, want_debugctl;
+	bool strict; /* check invariants: from the end of bring-up on */
+	uint64_t windows, entries, host_db;
+	struct sw_logged log[SW_LOG];
+	unsigned nr_log;
+	unsigned broken[RULE_NR];
+	char first[RULE_NR][120];
+};
+extern struct sw_cpu sw;
+#define SW_LOW_SIZE 0x4000u
+extern uint8_t sw_low[SW_LOW_SIZE]; /* physical memory from 0 */
+
+void sw_reset(bool amd, struct ref_cpu phys);
+void sw_log(enum sw_op op, unsigned n, uint64_t v);
+void sw_broken(enum sw_rule r, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+/* One TAP line per invariant: `ok H08.<what>`. */
+void sw_report(const char *what);
+/* Checks at an entry; the live state is the guest's. */
+void sw_entered(struct sw_guest *g, const struct sw_ctl *ctl);
+/* The host itself reads or writes memory, with its breakpoints as they are; a hit runs the host's #DB handler. Returns the DR6 it saw, or 0. */
+uint64_t sw_host_access(enum ref_access a, uint64_t addr, unsigned len);
+
+/* Which guest script a vcpu runs. */
+struct vcpu;
+void sw_bind(struct vcpu *v, struct sw_guest *g);
+struct sw_guest *sw_guest_of(const struct vcpu *v);
+
+#endif

@@ -1,0 +1,126 @@
+/* SPDX-License-Identifier: MIT */
+/* The decoder against Capstone: random prefixes before the instructions that it claims, and random bytes. Seeded. */
+#include <capstone/capstone.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "tap.h"
+#include "vmm/decode.h"
+
+/* Bytes after which something that decode() knows may follow; the rest is random. */
+static const uint8_t starts[][3] = {
+	{ 2, 0x0f, 0xa2 }, { 2, 0x0f, 0x30 }, { 2, 0x0f, 0x32 }, { 1, 0xf4 }, { 2, 0x0f, 0x01 }, { 2, 0x0f, 0x08 }, { 2, 0x0f, 0x09 }, { 2, 0x0f, 0x33 },
+	{ 2, 0x0f, 0x06 }, { 1, 0x90 }, { 1, 0xf1 }, { 1, 0xe4 }, { 1, 0xe5 }, { 1, 0xe6 }, { 1, 0xe7 }, { 1, 0xec }, { 1, 0xed }, { 1, 0xee }, { 1, 0xef },
+	{ 1, 0x6c }, { 1, 0x6d }, { 1, 0x6e }, { 1, 0x6f }, { 2, 0x0f, 0x20 }, { 2, 0x0f, 0x21 }, { 2, 0x0f, 0x22 }, { 2, 0x0f, 0x23 }, { 1, 0x0f }, { 0 },
+};
+#define NR_STARTS (sizeof(starts) / sizeof(starts[0]))
+static const uint8_t prefix[] = { 0x26, 0x2e, 0x36, 0x3e, 0x64, 0x65, 0x66, 0x67, 0xf2, 0xf3, 0xf0, 0x48, 0x41, 0x44, 0x4f };
+
+static const struct {
+	unsigned id, kind;
+} same[] = {
+	{ X86_INS_CPUID, DEC_CPUID }, { X86_INS_RDMSR, DEC_RDMSR }, { X86_INS_WRMSR, DEC_WRMSR }, { X86_INS_HLT, DEC_HLT }, { X86_INS_VMMCALL, DEC_VMMCALL },
+	{ X86_INS_VMCALL, DEC_VMCALL }, { X86_INS_INVD, DEC_INVD }, { X86_INS_WBINVD, DEC_WBINVD }, { X86_INS_RDPMC, DEC_RDPMC },
+	{ X86_INS_XSETBV, DEC_XSETBV }, { X86_INS_CLTS, DEC_CLTS }, { X86_INS_LMSW, DEC_LMSW }, { X86_INS_INVLPG, DEC_INVLPG }, 
+	{ X86_INS_INT1, DEC_ICEBP }, { X86_INS_IN, DEC_IN }, { X86_INS_OUT, DEC_OUT }, { X86_INS_INSB, DEC_INS }, { X86_INS_INSW, DEC_INS },
+	{ X86_INS_INSD, DEC_INS }, { X86_INS_OUTSB, DEC_OUTS }, { X86_INS_OUTSW, DEC_OUTS }, { X86_INS_OUTSD, DEC_OUTS },
+};
+
+/* F3 90. Capstone has other names for it in some modes. Of F2 and F3 the last one counts, and with REX.B it is an XCHG. */
+static bool is_pause(const cs_insn *in)
+{
+	uint8_t rep = 0, rex = 0;
+
+	for (unsigned i = 0; i + 1 < in->size; i++) {
+		rex = in->bytes[i];
+		rep = rex == 0xf2 || rex == 0xf3 ? rex : rep;
+	}
+	return in->bytes[in->size - 1] == 0x90 && rep == 0xf3 && !((rex & 0xf0) == 0x40 && (rex & 1));
+}
+
+/* What Capstone calls it, or DEC_NONE. */
+static unsigned kind_of(const cs_insn *in)
+{
+	const cs_x86 *x = &in->detail->x86;
+
+	if (in->id == X86_INS_NOP || in->id == X86_INS_XCHG || in->id == X86_INS_PAUSE)
+		return is_pause(in) ? DEC_PAUSE : DEC_NONE;
+	for (unsigned i = 0; i < sizeof(same) / sizeof(same[0]); i++)
+		if (same[i].id == in->id)
+			return same[i].kind;
+	if (in->id == X86_INS_MOV && x->opcode[0] == 0x0f && (x->opcode[1] & 0xfc) == 0x20)
+		return x->opcode[1] & 1 ? DEC_MOV_DR : DEC_MOV_CR;
+	return DEC_NONE;
+}
+
+/* Where Capstone 4 and the manuals differ, by the manuals: it takes registers out of the ModRM's mod (MOV CR and DR ignore it), refuses control and
+ * debug registers that only fault, drops prefixes in its own way before 0F 01, and has no LOCK rule. */
+static bool comparable(const uint8_t *p, unsigned n, const struct decoded *d)
+{
+	for (unsigned i = 0; i < n; i++)
+		if (p[i] == 0xf0 || (i + 2 < n && p[i] == 0x0f && p[i + 1] == 0x01 && memchr(p, 0xf2, i)) ||
+		    (i + 2 < n && p[i] == 0x0f && p[i + 1] == 0x01 && (memchr(p, 0xf3, i) || memchr(p, 0x66, i))))
+			return false;
+	return d->kind != DEC_MOV_CR && d->kind != DEC_MOV_DR ? true : d->len && p[d->len - 1] >= 0xc0;
+}
+
+static void hex(const uint8_t *p, char *out)
+{
+	for (unsigned i = 0; i < 15; i++)
+		sprintf(out + 3 * i, "%02x ", p[i]);
+}
+
+static void one(csh h, enum decode_mode mode, const uint8_t bytes[16], struct tap_set sets[4])
+{
+	struct decoded d, shorter;
+	bool ok = decode(bytes, 15, mode, &d);
+	cs_insn *in = NULL;
+	size_t n = cs_disasm(h, bytes, 15, 0x1000, 1, &in);
+	char text[64];
+
+	hex(bytes, text);
+	if (ok && comparable(bytes, d.len, &d) && n) {
+		tap_case(&sets[0], d.len, in->size, "mode %u: %s(%s %s)", mode, text, in->mnemonic, in->op_str);
+		tap_case(&sets[1], d.kind, kind_of(in), "mode %u: %s(%s %s)", mode, text, in->mnemonic, in->op_str);
+	}
+	if (n && kind_of(in) != DEC_NONE && comparable(bytes, in->size, &d))
+		tap_case(&sets[2], ok, true, "mode %u: %s(%s %s) is not decoded", mode, text, in->mnemonic, in->op_str);
+	if (ok) { /* one byte less than it needs is never enough, and exactly that many always is */
+		tap_case(&sets[3], decode(bytes, d.len - 1u, mode, &shorter), false, "mode %u: %s", mode, text);
+		tap_case(&sets[3], decode(bytes, d.len, mode, &shorter), true, "mode %u: %s", mode, text);
+	}
+	if (n)
+		cs_free(in, n);
+}
+
+TEST(decode_capstone)
+{
+	static const cs_mode modes[] = { [DECODE_16] = CS_MODE_16, [DECODE_32] = CS_MODE_32, [DECODE_64] = CS_MODE_64 };
+	struct tap_set sets[4] = { { .id = "decode.length" }, { .id = "decode.kind" }, { .id = "decode.missed" }, { .id = "decode.bytes" } };
+	uint64_t seed = 90;
+
+	for (enum decode_mode mode = DECODE_16; mode <= DECODE_64; mode++) {
+		csh h;
+
+		if (!tap_ok(cs_open(CS_ARCH_X86, modes[mode], &h) == CS_ERR_OK, "decode.capstone", "Capstone is there, mode %u", mode))
+			return;
+		cs_option(h, CS_OPT_DETAIL, CS_OPT_ON);
+		for (unsigned i = 0; i < 60000; i++) {
+			const uint8_t *s = starts[rnd(&seed) % NR_STARTS];
+			uint8_t bytes[16];
+			unsigned at = 0;
+
+			for (unsigned k = 0; k < 16; k++)
+				bytes[k] = (uint8_t)rnd(&seed);
+			for (unsigned k = rnd(&seed) % 5; k > 0; k--)
+				bytes[at++] = prefix[rnd(&seed) % sizeof(prefix)];
+			memcpy(bytes + at, s + 1, s[0]);
+			one(h, mode, bytes, sets);
+		}
+		cs_close(&h);
+	}
+	tap_end(&sets[0], "lengths are Capstone's");
+	tap_end(&sets[1], "and so are the instructions");
+	tap_end(&sets[2], "nothing that Capstone knows as one of them is missed");
+	tap_end(&sets[3], "cut bytes are refused");
+}

@@ -1,0 +1,132 @@
+/* SPDX-License-Identifier: MIT */
+/* Random guest scripts against bare hardware: two vcpus share a CPU, the host's breakpoints and DEBUGCTL are on, slices end early. Seeded. */
+#include "arch/x86/def/hypercall.h"
+#include "machine.h"
+#include "tap.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#define SCRIPT 60
+#define RUNS 300
+
+static uint64_t pick_address(uint64_t *s)
+{
+	static const uint32_t pages[] = { 0x5000, 0x5004, 0x6000, 0x6008, G_MAIN + 4, G_MAIN + 31, G_MAIN + 60 };
+
+	return pages[rnd(s) % 7] + rnd(s) % 4;
+}
+
+/* Enables, types and lengths; RW=10 now and then; never LEN with a code breakpoint, which is undefined. */
+static uint64_t pick_dr7(uint64_t *s)
+{
+	uint64_t v = 0x400 | (rnd(s) & rnd(s) & 0xff);
+
+	for (unsigned i = 0; i < 4; i++) {
+		uint64_t rw = rnd(s) % 4, len = rw ? rnd(s) % 4 : 0;
+
+		v |= (rw | len << 2) << (16 + 4 * i);
+	}
+	return rnd(s) % 16 ? v : v | 0x2000;
+}
+
+static struct gop pick_op(uint64_t *s)
+{
+	static const uint8_t drs[] = { 0, 1, 2, 3, 6, 7, 7, 6, 4, 5 };
+	struct gop o = { .n = drs[rnd(s) % 10], .flags = rnd(s) % 8 ? 0 : GOP_IRQ };
+
+	switch (rnd(s) % 16) {
+	case 0: case 1: case 2:
+		o.kind = G_MOV_TO_DR;
+		o.a = o.n < 4 ? pick_address(s) : o.n & 1 ? pick_dr7(s) : 0xffff0ff0 ^ (rnd(s) & 0xe00f);
+		break;
+	case 3: case 4: o.kind = G_MOV_FROM_DR; break;
+	case 5: case 6: o.kind = G_STORE; o.n = (uint8_t)(1u << rnd(s) % 3); o.a = pick_address(s); break;
+	case 7: o.kind = G_LOAD; o.n = (uint8_t)(1u << rnd(s) % 3); o.a = pick_address(s); break;
+	case 8: o.kind = rnd(s) % 2 ? G_IN : G_OUT; o.a = 0x80; break;
+	case 9: o.kind = G_POPF; o.a = rnd(s) % 2; break;
+	case 10: o.kind = G_CPUID; o.a = rnd(s) % 2 ? rnd(s) % 64 : rnd(s); break;
+	case 11: o.kind = G_HC; o.a = HC_LAB_FAST; break;
+	case 12: o.kind = G_HC; o.a = rnd(s) % 2 ? HC_LAB_SLOW : HC_LAB_YIELD; break;
+	case 13: o.kind = G_NOP; break;
+	case 14: o.kind = rnd(s) % 2 ? G_RDMSR : G_WRMSR; o.a = 1ull << rnd(s) % 10; break;
+	default: o.kind = rnd(s) % 4 ? G_NOP : G_ICEBP; break;
+	}
+	return o;
+}
+
+/* First difference between guest and bare machine, as text; NULL: none. */
+static const char *difference(const struct machine *m, unsigned vm, unsigned run)
+{
+	static char text[120];
+	const struct sw_guest *a = &m->g[vm], *b = &m->bare[vm];
+	unsigned i = 0;
+
+	while (i < a->nr_rec && i < b->nr_rec && memcmp(&a->rec[i], &b->rec[i], sizeof(a->rec[i])) == 0)
+		i++;
+	if (i == a->nr_rec && i == b->nr_rec)
+		return NULL;
+	snprintf(text, sizeof(text), "run %u vm%u record %u: kind %d %u 0x%llx, bare kind %d %u 0x%llx", run, vm, i, i < a->nr_rec ? a->rec[i].kind : -1,
+		 a->rec[i].n, (unsigned long long)a->rec[i].a, i < b->nr_rec ? b->rec[i].kind : -1, b->rec[i].n, (unsigned long long)b->rec[i].a);
+	return text;
+}
+
+static bool add_random(struct machine *m, uint64_t *s)
+{
+	static const struct gop handler[] = { { G_MOV_FROM_DR, .n = 6 }, { G_MOV_FROM_DR, .n = 7 } };
+	struct gop ops[SCRIPT];
+	struct vcpu *v;
+
+	for (unsigned i = 0; i < SCRIPT; i++)
+		ops[i] = pick_op(s);
+	v = machine_add(m, ops, SCRIPT, handler, 2);
+	if (v && rnd(s) % 2)
+		v->st.cr4 |= 8;
+	return v;
+}
+
+static void random_runs(bool amd, const char *id)
+{
+	struct tap_set same = { .id = id }, rules = { .id = amd ? "H08.random.svm" : "H08.random.vmx" };
+	uint64_t records = 0, dbs = 0;
+
+	for (unsigned run = 0; run < RUNS; run++) {
+		uint64_t s = run * 2 + amd;
+		struct machine m;
+
+		if (!machine_start(&m, amd, (struct ref_cpu){ .rtm = rnd(&s) % 2 }))
+			return;
+		if (rnd(&s) % 2)
+			machine_host_bp(&m, rnd(&s) % 4, pick_address(&s), 1 | (unsigned)(rnd(&s) % 4) << 2);
+		if (rnd(&s) % 2)
+			machine_host_debugctl(&m, 0x41);
+		sw.tsc_step = rnd(&s) % 2 ? 0 : rnd(&s) % 4000000;
+		if (!add_random(&m, &s) || (rnd(&s) % 2 && !add_random(&m, &s)))
+			return;
+		machine_run(&m);
+		for (unsigned i = 0; i < m.nr; i++) {
+			const char *d = difference(&m, i, run);
+
+			tap_case(&same, d != NULL, 0, "%s", d ? d : "");
+			records += m.bare[i].nr_rec;
+			dbs += machine_recs(&m, i, R_DB);
+		}
+		for (unsigned r = 0; r < RULE_NR; r++)
+			tap_case(&rules, sw.broken[r], 0, "run %u rule %u: %s", run, r, sw.first[r]);
+		machine_stop(&m);
+	}
+	tap_end(&same, "random scripts see what bare hardware shows");
+	tap_end(&rules, "every invariant at every operation of them");
+	tap_ok(records > 10000 && dbs > 500, amd ? "random.svm" : "random.vmx", "the scripts did something: %llu records, %llu #DBs",
+	       (unsigned long long)records, (unsigned long long)dbs);
+}
+
+TEST(H10_random_vmx)
+{
+	random_runs(false, "H10.random.vmx");
+}
+
+TEST(H10_random_svm)
+{
+	random_runs(true, "H10.random.svm");
+}
