@@ -177,15 +177,32 @@ def mutants(totals, build, only):
             totals.add(killed, line)
 
 
+def never_red(build):
+    """Which checks no mutant has ever turned red. Runs after host-mutants, whose binaries it uses."""
+    binaries = sorted((build / "mutants").glob("*/test"))
+    passing = {LINE.match(x).group(2) for x in run_tests(build / "base" / "test")[2].split("\n") if LINE.match(x)}
+    red = set()
+    with ThreadPoolExecutor(max_workers=os.cpu_count() or 2) as pool:
+        for _, failed, _, _ in pool.map(lambda b: run_tests(b, seconds=MUTANT_SECONDS), binaries):
+            red.update(LINE.match(x).group(2) for x in failed)
+    missing = sorted(passing - red)
+    print("\n".join("never red: " + name for name in missing))
+    print("host: of %d checks %d were seen red under one of %d mutants" % (len(passing), len(passing & red), len(binaries)))
+
+
 def main():
     """Exit status 0 only when nothing failed."""
     args = argparse.ArgumentParser(description=__doc__)
     args.add_argument("build", type=Path)
     args.add_argument("compilers", nargs="*")
     args.add_argument("--mutants-only", action="store_true")
+    args.add_argument("--red", action="store_true", help="list the checks that no mutant turns red")
     args.add_argument("--only", default="", help="mutants by name, comma-separated")
     opt = args.parse_args()
     opt.build = opt.build.resolve()
+    if opt.red:
+        never_red(opt.build)
+        return 0
     totals, start = Totals(), time.monotonic()
     if not opt.mutants_only:
         for i, compiler in enumerate(opt.compilers):

@@ -38,3 +38,8 @@ host-tests: $(HOST_CCS:%=$(HB)/%/test) $(HB)/base/test
 # ONLY=B01,B03: these alone.
 host-mutants: $(HB)/base/test
 	@tests/host/drive.py --mutants-only --only "$(ONLY)" $(HB)
+
+# Which checks has no mutant turned red? Slow; after host-mutants.
+.PHONY: host-red
+host-red:
+	@tests/host/drive.py --red $(HB)

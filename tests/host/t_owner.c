@@ -37,6 +37,9 @@ static bool run_one(struct machine *m, bool amd, const char *name, const struct 
 {
 	if (!machine_start(m, amd, plain) || !machine_add(m, ops, nr, handler, nr_handler))
 		return false;
+	machine_host_bp(m, 3, 0x5000, 0xd); /* so that each invariant can break in each scenario */
+	machine_host_debugctl(m, 0x41);
+	sw.nr_log = 0;
 	machine_run(m);
 	machine_same_as_bare(m, 0, id(amd, name));
 	sw_report(id(amd, name));

@@ -106,7 +106,7 @@ struct sw_logged {
 };
 #define SW_LOG 8192
 
-/* Invariants that are checked at each operation; one line of output each. */
+/* Invariants that are checked at each operation. */
 enum sw_rule { RULE_H01, RULE_H02, RULE_H04, RULE_H05, RULE_H06, RULE_H07, RULE_H08, RULE_H11, RULE_H12, RULE_H14, RULE_H15, RULE_S02, RULE_S07, RULE_V05, RULE_V07, RULE_NR };
 
 struct sw_cpu {
@@ -135,7 +135,7 @@ extern uint8_t sw_low[SW_LOW_SIZE]; /* physical memory from 0 */
 void sw_reset(bool amd, struct ref_cpu phys);
 void sw_log(enum sw_op op, unsigned n, uint64_t v);
 void sw_broken(enum sw_rule r, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
-/* One TAP line per invariant: `ok H08.<what>`. */
+/* One line when all held, `ok rules.<what>`, else one for each that is broken, `not ok H08.<what>`. */
 void sw_report(const char *what);
 /* Checks at an entry; the live state is the guest's. */
 void sw_entered(struct sw_guest *g, const struct sw_ctl *ctl);
