@@ -39,9 +39,9 @@ void svm_dump(struct vcpu *v)
 	}
 }
 
-/* Reserved bits of CR3 and CR4 depend on the CPU; here are those that no CPU has. */
-#define CR4_NEVER 0xfffffffffe088000ull /* 63:25 bar none that AMD has, 19, 15 */
-#define EFER_KNOWN 0x37fd01ull          /* SCE LME LMA NXE SVME LMSLE FFXSR TCE MCOMMIT INTWB UAIE AIBRSE */
+/* Reserved bits of CR3 and CR4 depend on the CPU; here are those that no AMD CPU has. */
+#define CR4_NEVER 0xffffffffff08e000ull /* all but VME..UMIP, LA57, FSGSBASE..OSXSAVE, SMEP, SMAP, PKE, CET */
+#define EFER_KNOWN 0x36fd01ull          /* SCE LME LMA NXE SVME LMSLE FFXSR TCE MCOMMIT INTWB UAIE AIBRSE */
 
 static bool pat_illegal(uint64_t pat)
 {

@@ -104,6 +104,11 @@ static void decode_exc(struct vcpu *v, const struct vmcb *b, uint32_t code)
 	struct exit *e = &v->exit;
 
 	e->u.exc.vector = (uint8_t)(code & 0x1f);
+	if (e->u.exc.vector == VEC_MC) {
+		raise_machine_check(); /* the host's, whoever was running, and the exit has taken it: its handler decides, the guest never sees it */
+		e->kind = EXITK_INTR;
+		return;
+	}
 	e->u.exc.has_error = (with_error >> e->u.exc.vector) & 1;
 	e->u.exc.error = e->u.exc.has_error ? (uint32_t)b->exit_info1 : 0;
 	e->u.exc.cr2 = e->u.exc.vector == VEC_PF ? b->exit_info2 : 0;
@@ -208,6 +213,7 @@ static __attribute__((noinline)) void decode_rare(struct vcpu *v, struct cpu *c,
 	case HOW_INVALID:
 		b->clean = 0;
 		v->exit.u.fail.code = b->exit_code;
+		svm_entry_refused(v);
 		break;
 	case HOW_PLAIN: case HOW_INSN: case HOW_IO: case HOW_MSR: case HOW_NONE: break;
 	}

@@ -175,7 +175,8 @@ static void commit(struct vcpu *v, struct svm_vcpu *hw, uint32_t groups)
 
 /* ---- events ---- */
 
-static void inject(struct vcpu *v, struct svm_vcpu *hw)
+/* What an event changes besides EVENTINJ. Returns its type there. */
+static __attribute__((noinline)) uint32_t inject_special(struct vcpu *v, struct svm_vcpu *hw)
 {
 	static const uint8_t type_of[] = {
 		[EVENT_INTR] = VMCB_EV_INTR, [EVENT_NMI] = VMCB_EV_NMI, [EVENT_FAULT] = VMCB_EV_EXCEPTION,
@@ -183,10 +184,7 @@ static void inject(struct vcpu *v, struct svm_vcpu *hw)
 	};
 	struct vmcb *b = hw->vmcb;
 	const struct event *e = &v->inject;
-	uint64_t info = e->vector | (uint64_t)type_of[e->type] << 8 | VMCB_EV_VALID;
 
-	if (e->has_error)
-		info |= VMCB_EV_ERROR_VALID | (uint64_t)e->error << 32;
 	if (e->type == EVENT_FAULT && e->vector == VEC_PF) {
 		b->cr2 = e->cr2;
 		b->clean &= ~VMCB_CLEAN_CR2;
@@ -201,14 +199,64 @@ static void inject(struct vcpu *v, struct svm_vcpu *hw)
 		v->rip += e->len;
 		b->nrip = v->rip;
 	}
-	b->event_inj = info;
-	hw->todo |= SVM_TODO_EVENT_GONE;
-	v->inject.type = EVENT_NONE;
+	return type_of[e->type];
 }
 
-void svm_prepare(struct vcpu *v)
+static void inject(struct vcpu *v, struct svm_vcpu *hw)
+{
+	struct event *e = &v->inject;
+	bool plain = e->type == EVENT_FAULT && e->vector != VEC_PF;
+	uint32_t type = plain ? VMCB_EV_EXCEPTION : inject_special(v, hw);
+	uint64_t info = e->vector | type << 8 | VMCB_EV_VALID;
+
+	if (e->has_error)
+		info |= VMCB_EV_ERROR_VALID | (uint64_t)e->error << 32;
+	hw->vmcb->event_inj = info;
+	hw->entered.event_inj = info;
+	hw->entered.event_at = v->exits;
+	e->type = EVENT_NONE;
+}
+
+/* ---- before an entry, and after a refused one ---- */
+
+static void keep_entered(struct vcpu *v, struct svm_vcpu *hw)
+{
+	struct svm_entered *k = &hw->entered;
+	const struct vmcb *b = hw->vmcb;
+
+#define X(field) k->field = b->field;
+	SVM_CHECKED(X)
+#undef X
+	k->rflags = v->rflags;
+	k->rsp = v->r[GPR_RSP];
+	k->rax = v->r[GPR_RAX];
+	k->state_at = v->exits;
+}
+
+void svm_entry_refused(struct vcpu *v)
 {
 	struct svm_vcpu *hw = svm_hw(v);
+	const struct svm_entered *k = &hw->entered;
+	struct vmcb *b = hw->vmcb;
+
+	if (k->event_at == v->exits)
+		b->event_inj = k->event_inj;
+	if (k->rip_at == v->exits)
+		v->rip = b->rip = k->rip;
+	b->dr6 = v->dbg.vm_dr6;
+	b->dr7 = v->dbg.vm_dr7;
+	if (k->state_at != v->exits)
+		return;
+#define X(field) b->field = k->field;
+	SVM_CHECKED(X)
+#undef X
+	v->rflags = b->rflags = k->rflags;
+	v->r[GPR_RSP] = b->rsp = k->rsp;
+	v->r[GPR_RAX] = b->rax = k->rax;
+}
+
+static __attribute__((noinline)) void prepare_state(struct vcpu *v, struct svm_vcpu *hw)
+{
 	struct vmcb *b = hw->vmcb;
 
 	if (v->st_dirty & VST_SHADOW)
@@ -217,20 +265,27 @@ void svm_prepare(struct vcpu *v)
 		commit(v, hw, v->st_dirty);
 	if (v->dbg.vm_dirty || (v->st_dirty & VST_DBG))
 		commit_dbg(v, b);
+	hw->entered.rip = v->rip;
+	hw->entered.rip_at = v->exits;
+	if (v->st_dirty)
+		keep_entered(v, hw);
 	v->st_dirty = 0;
-
-	if (hw->todo & SVM_TODO_EVENT_GONE) {
-		b->event_inj = 0;
-		hw->todo &= ~(uint32_t)SVM_TODO_EVENT_GONE;
-	}
-	if (v->inject.type != EVENT_NONE)
-		inject(v, hw);
 
 	if (hw->todo & SVM_TODO_FLUSH) {
 		b->tlb_control = svm_feat.flush;
-		hw->todo = (hw->todo & ~(uint32_t)SVM_TODO_FLUSH) | SVM_TODO_UNFLUSH;
+		hw->todo = SVM_TODO_UNFLUSH;
 	} else if (hw->todo & SVM_TODO_UNFLUSH) {
 		b->tlb_control = VMCB_TLB_NONE;
-		hw->todo &= ~(uint32_t)SVM_TODO_UNFLUSH;
+		hw->todo = 0;
 	}
+}
+
+void svm_prepare(struct vcpu *v)
+{
+	struct svm_vcpu *hw = svm_hw(v);
+
+	if (v->st_dirty | v->dbg.vm_dirty | hw->todo)
+		prepare_state(v, hw);
+	if (v->inject.type != EVENT_NONE)
+		inject(v, hw);
 }

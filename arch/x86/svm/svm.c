@@ -207,6 +207,7 @@ static void svm_run(struct vcpu *v, struct cpu *c)
 
 	v->exit.tsc = rdtsc();
 	b->clean = svm_feat.clean;
+	b->event_inj = 0; /* it has been delivered, or is in EXITINTINFO */
 	v->r[GPR_RAX] = b->rax;
 	v->r[GPR_RSP] = b->rsp;
 	v->rip = b->rip;

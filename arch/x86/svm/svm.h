@@ -30,7 +30,21 @@ struct svm_vm {
 };
 
 /* What the next entry has to do besides loading registers. */
-enum { SVM_TODO_FLUSH = 1u << 0, SVM_TODO_UNFLUSH = 1u << 1, SVM_TODO_EVENT_GONE = 1u << 2 };
+enum { SVM_TODO_FLUSH = 1u << 0, SVM_TODO_UNFLUSH = 1u << 1 };
+
+/* What the entry checks look at, besides DR6 and DR7 (dbg.vm_dr6, dbg.vm_dr7) and EVENTINJ. */
+#define SVM_CHECKED(X) X(efer) X(cr4) X(cr3) X(cr0) X(cs) X(cpl) X(g_pat)
+
+/* A refused entry may overwrite the control block's save area with the host's state: emulators do. So that the audit sees what was entered, the checked
+ * fields are kept whenever drover has written the block; what a guest changes by itself between two such entries is legal anyway. */
+struct svm_entered {
+	struct vmcb_seg cs;
+	uint64_t efer, cr4, cr3, cr0, g_pat, rsp, rax, rflags;
+	uint64_t state_at; /* v->exits at the entry that the above are of */
+	uint64_t rip, rip_at;
+	uint64_t event_inj, event_at;
+	uint8_t cpl;
+};
 
 /* vcpu->hw */
 struct svm_vcpu {
@@ -40,6 +54,7 @@ struct svm_vcpu {
 	uint32_t todo;    /* SVM_TODO_* */
 	bool iret_seen;   /* an IRET that ends NMI blocking was met at iret_rip and has not been seen to complete */
 	uint64_t iret_rip;
+	struct svm_entered entered;
 };
 
 static inline struct svm_vcpu *svm_hw(const struct vcpu *v)
@@ -59,6 +74,8 @@ void svm_set_intercept(struct vmcb *b, unsigned word, uint32_t bits, bool on);
 void svm_fetch(struct vcpu *v, uint32_t groups);
 /* All that is dirty into the control block: state groups, debug fields, event, flush. */
 void svm_prepare(struct vcpu *v);
+/* After a refused entry: what was entered back into the control block and v. */
+void svm_entry_refused(struct vcpu *v);
 
 /* exit.c */
 void svm_decode(struct vcpu *v, struct cpu *c);
