@@ -204,6 +204,7 @@ static void take_modules(void)
 		config.module[i] = (struct vmm_module){ boot.module[i].pa, boot.module[i].len, boot.module[i].cmdline };
 	config.nr_modules = boot.nr_modules;
 	config.budget_ms = options.budget_ms;
+	config.bad_entry = str_eq(options.fault, "bad-entry");
 }
 _Static_assert(BOOTINFO_MAX_MODULES == VMM_MAX_MODULES, "every module that boot keeps can be handed on");
 

@@ -5,14 +5,22 @@
 #include "arch/lib/log.h"
 #include "arch/lib/panic.h"
 #include "arch/x86/percpu.h"
+#include "arch/x86/pmem.h"
 #include "vmm/backend.h"
 
-static struct trace_ring rings[1]; /* by CPU; one runs guests for now */
+#define TRACE_CPUS 64
+
+static struct trace_ring *rings[TRACE_CPUS]; /* by CPU number */
 
 struct trace_ring *trace_ring(const struct cpu *c)
 {
-	(void)c;
-	return &rings[0];
+	if (c->id >= TRACE_CPUS)
+		panic("CPU %u is beyond the %u that can run guests", c->id, TRACE_CPUS);
+	if (!rings[c->id])
+		rings[c->id] = pmem_alloc(sizeof(*rings[0]), PAGE_SIZE);
+	if (!rings[c->id])
+		panic("no memory for the trace ring of CPU %u", c->id);
+	return rings[c->id];
 }
 
 const char *exit_name(enum exit_kind k)

@@ -28,6 +28,7 @@ static inline void trace_fast(struct vcpu *v)
 	v->trace->e[(v->trace->head - 1) % TRACE_ENTRIES].plan_enter |= TRACE_FAST;
 }
 
+/* The ring of this CPU, made when it is first asked for; panics when there is no memory for it. */
 struct trace_ring *trace_ring(const struct cpu *c);
 /* Logs the last exits, oldest first, with times relative to the last one. */
 void trace_dump(const struct trace_ring *t, unsigned max);

@@ -150,6 +150,8 @@ enum exit_code vmm_main(const struct vmm_config *cfg)
 		if (!first_of_group(i))
 			continue;
 		n = create_group(cfg, i, vms, &code);
+		if (n > 0 && cfg->bad_entry && i == 0)
+			vms[0]->vcpu->dbg.dr7 |= 1ull << 32; /* no guest can: its own write of it is #GP (A03) */
 		if (n > 0)
 			run_group(vms[0]->vcpu, c);
 		for (unsigned k = 0; k < n; k++) {

@@ -3,6 +3,7 @@
 #ifndef VMM_VMM_H
 #define VMM_VMM_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -22,6 +23,7 @@ struct vmm_module {
 struct vmm_config {
 	const struct backend *backend;
 	unsigned budget_ms; /* default budget of a VM, in ms of host time */
+	bool bad_entry;     /* lab fault: the first VM is entered with a DR7 that hardware must refuse (rules V07, S18) */
 	size_t nr_modules;
 	struct vmm_module module[VMM_MAX_MODULES];
 };

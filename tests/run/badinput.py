@@ -112,6 +112,19 @@ def machine_cases():
     ]
 
 
+def fault_cases(where):
+    """drover is at fault: hardware refuses the entry, which is told with the state, the last exits and the broken rule; and a panic."""
+    backend = "backend=vmx" if where == "bochs-vmx" else "backend=svm"
+    two = ((GOOD[0], "vm=bad mem=8"), GOOD)
+    return [
+        Case("entry-refused", where, "EXIT_ENTRY",
+             (r"^drover: vm bad: stopped: hardware refused to enter it", r"^drover: vm bad: rip=[0-9a-f]{16} rflags=",
+              r"^drover: last \d+ of \d+ exits", r"^drover: .*(audit|entry rule): .*DR7", r"^drover: audit: [1-9]\d* broken rules", NEXT_RAN),
+             two, backend + " fault=bad-entry", mem=128),
+        Case("panic", where, "EXIT_PANIC", (r"^drover: panic: asked for by fault=panic",), (GOOD,), "fault=panic", (NEXT_RAN,), mem=128),
+    ]
+
+
 def guest_cases(where):
     """Guests that misbehave."""
     svm = where == "bochs-svm"
@@ -156,7 +169,7 @@ def cases():
     """All of them."""
     made = module_cases() + option_cases() + machine_cases() + bare_cases()
     for where in ("qemu", "bochs-svm", "bochs-vmx"):
-        made += guest_cases(where)
+        made += guest_cases(where) + fault_cases(where)
     return made
 
 
