@@ -92,9 +92,9 @@ static bool set_minmem(struct options *o, const char *v)
 
 static bool set_fault(struct options *o, const char *v)
 {
-	/* vtx-locked: firmware's lock, at the MSR level; bad-entry: hardware refuses the first VM; panic, stack: the two ways in which drover
+	/* vtx-locked, svm-locked: firmware's lock, at the MSR level; bad-entry: hardware refuses the first VM; panic, stack: the two ways in which drover
 	 * itself can end. */
-	static const char *const known[] = { "none", "vtx-locked", "bad-entry", "panic", "stack" };
+	static const char *const known[] = { "none", "vtx-locked", "svm-locked", "bad-entry", "panic", "stack" };
 
 	for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++) {
 		if (str_eq(v, known[i])) {
