@@ -107,6 +107,8 @@ def machine_cases():
         Case("little-ram", "qemu", "EXIT_NOMEM", (r"^drover: too little memory: have \d+ MiB",), (GOOD,), mem=16, never=(NEXT_RAN,)),
         Case("vtx-locked", "bochs-vmx", "EXIT_LOCKED", (r"^drover: backend vmx refused: VMX: firmware locked VT-x off: IA32_FEATURE_CONTROL=0x",),
              (GOOD,), "backend=vmx fault=vtx-locked", (NEXT_RAN,), mem=128),
+        Case("svm-locked", "qemu", "EXIT_LOCKED", (r"^drover: backend svm refused: SVM: firmware locked it off: VM_CR=0x",), (GOOD,),
+             "backend=svm fault=svm-locked", (NEXT_RAN,)),
         Case("no-svm-asked-for", "bochs-vmx", "EXIT_NOVIRT", (r"^drover: backend svm refused: SVM: CPU has none",), (GOOD,), "backend=svm",
              (NEXT_RAN,), mem=128),
     ]
