@@ -102,8 +102,8 @@ TEST(decode_capstone)
 	for (enum decode_mode mode = DECODE_16; mode <= DECODE_64; mode++) {
 		csh h;
 
-		if (!tap_ok(cs_open(CS_ARCH_X86, modes[mode], &h) == CS_ERR_OK, "decode.capstone", "Capstone is there, mode %u", mode))
-			return;
+		if (cs_open(CS_ARCH_X86, modes[mode], &h) != CS_ERR_OK)
+			break; /* no cases: not ok */
 		cs_option(h, CS_OPT_DETAIL, CS_OPT_ON);
 		for (unsigned i = 0; i < 60000; i++) {
 			const uint8_t *s = starts[rnd(&seed) % NR_STARTS];

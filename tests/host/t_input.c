@@ -154,8 +154,8 @@ TEST(loader_images)
 			tap_case(&fuzz, why[0] != 0, true, "case %u: no reason", i);
 		}
 	}
+	tap_case(&fuzz, accepted > 1000, true, "%u loaded only", accepted);
 	tap_end(&fuzz, "changed images are refused with a reason, or stay inside the VM");
-	tap_ok(accepted > 1000, "loader.garbage_used", "%u of them were loaded", accepted);
 	free(ram);
 }
 
@@ -174,7 +174,7 @@ TEST(multiboot_garbage)
 		memset(sw_low, 0, SW_LOW_SIZE); /* so that a string that nobody ends is ended here */
 		memset(&bi, 0, sizeof(bi));
 		while (at < 0x300) {
-			uint32_t size = 8 + (uint32_t)(rnd(&seed) % 60);
+			uint32_t size = 8 + (uint32_t)(rnd(&seed) % 100);
 
 			w[at / 4] = (uint32_t)(rnd(&seed) % 16);
 			w[at / 4 + 1] = rnd(&seed) % 20 ? size : (uint32_t)rnd(&seed);
@@ -189,8 +189,8 @@ TEST(multiboot_garbage)
 		mmaps += bi.nr_mmap;
 		modules += bi.nr_modules;
 	}
+	tap_case(&s, mmaps > 100 && modules > 1000, true, "%llu ranges, %llu modules only", (unsigned long long)mmaps, (unsigned long long)modules);
 	tap_end(&s, "multiboot-2 tags of any content stay inside the tables");
-	tap_ok(mmaps > 400 && modules > 1000, "multiboot.used", "%llu ranges, %llu modules", (unsigned long long)mmaps, (unsigned long long)modules);
 	tap_ok(!multiboot_parse(0x12345678, 0x1000, &bi), "multiboot.magic", "another magic is no multiboot");
 }
 

@@ -179,7 +179,8 @@ BOTH(A26_icebp)
 
 	if (!run_one(&m, amd, "V14.icebp", OPS(ops), OPS(show_dr67)))
 		return;
-	tap_eq(machine_rec(&m, 0, R_DB, 0) ? machine_rec(&m, 0, R_DB, 0)->a : 0, G_MAIN + 2, id(amd, "A26.rip"), "the return address is behind it");
+	if (!amd) /* SVM: not intercepted */
+		tap_eq(machine_rec(&m, 0, R_DB, 0) ? machine_rec(&m, 0, R_DB, 0)->a : 0, G_MAIN + 2, "A26.rip", "the return address is behind it");
 	machine_stop(&m);
 }
 
@@ -241,12 +242,17 @@ BOTH(A06_aliases)
 	struct machine m;
 
 	for (unsigned de = 0; de < 2; de++) {
+		unsigned ud = 0;
+
 		if (!machine_start(&m, amd, plain) || !machine_add(&m, OPS(ops), OPS(show_dr67)))
 			return;
 		m.vm[0]->vcpu->st.cr4 |= de ? 8 : 0;
 		machine_run(&m);
 		machine_same_as_bare(&m, 0, id(amd, de ? "A07.de" : "A06.alias"));
-		tap_eq(machine_recs(&m, 0, R_EXC), de ? 5 : 0, id(amd, de ? "A07.ud" : "A06.none"), "#UD only with CR4.DE, first and later accesses alike");
+		for (unsigned i = 0; machine_rec(&m, 0, R_EXC, i); i++)
+			ud += machine_rec(&m, 0, R_EXC, i)->a == 6;
+		if (!amd) /* SVM's hardware sees to it before it exits */
+			tap_eq(ud, de ? 5 : 0, de ? "A07.ud" : "A06.none", "#UD only with CR4.DE, first and later accesses alike");
 		machine_stop(&m);
 	}
 }

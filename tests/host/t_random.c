@@ -115,10 +115,9 @@ static void random_runs(bool amd, const char *id)
 			tap_case(&rules, sw.broken[r], 0, "run %u rule %u: %s", run, r, sw.first[r]);
 		machine_stop(&m);
 	}
+	tap_case(&same, records > 10000 && dbs > 500, true, "%llu records, %llu #DBs only", (unsigned long long)records, (unsigned long long)dbs);
 	tap_end(&same, "random scripts see what bare hardware shows");
 	tap_end(&rules, "every invariant at every operation of them");
-	tap_ok(records > 10000 && dbs > 500, amd ? "random.svm" : "random.vmx", "the scripts did something: %llu records, %llu #DBs",
-	       (unsigned long long)records, (unsigned long long)dbs);
 }
 
 TEST(H10_random_vmx)
