@@ -129,7 +129,7 @@ struct dbg_ctx {
 
 /* One fixed order on every path: #UD (DR8+, or DR4/5 with CR4.DE), #GP for CPL, #DB for GD. n: 0-15. */
 enum dbg_fault dbg_check_access(const struct dbg_vcpu *v, unsigned n, const struct dbg_ctx *ctx);
-/* Then the value (writes): #GP for upper halves of DR6/DR7. On DBG_OK *value is filled, or the guest's view and (write) vm_dirty updated. */
+/* Then the value (writes): #GP for upper halves of DR6/DR7. On DBG_OK *value is filled, or the guest's view is updated, from which the next plan follows. */
 enum dbg_fault dbg_mov_from_dr(const struct dbg_vcpu *v, unsigned n, const struct dbg_ctx *ctx, uint64_t *value);
 enum dbg_fault dbg_mov_to_dr(struct dbg_vcpu *v, unsigned n, const struct dbg_ctx *ctx, uint64_t value);
 
