@@ -3,34 +3,7 @@
 #include "arch/x86/dbg_switch.h"
 #include "arch/x86/def/dr.h"
 #include "arch/x86/def/hypercall.h"
-#include "machine.h"
-#include "tap.h"
-
-#include <stdio.h>
-
-static const struct ref_cpu plain = { 0 };
-static const struct gop show_dr67[] = { { G_MOV_FROM_DR, .n = 6 }, { G_MOV_FROM_DR, .n = 7 } };
-
-#define WR(reg, v) { G_MOV_TO_DR, .n = (reg), .a = (v) }
-#define RD(reg) { G_MOV_FROM_DR, .n = (reg) }
-#define HC(nr) { G_HC, .a = (nr) }
-
-/* A name per backend: tests run on both. */
-static const char *id(bool amd, const char *name)
-{
-	static char buf[4][80];
-	static unsigned next;
-	char *s = buf[next++ % 4];
-
-	snprintf(s, sizeof(buf[0]), "%s.%s", name, amd ? "svm" : "vmx");
-	return s;
-}
-
-#define BOTH(name) \
-	static void name(bool amd); \
-	TEST(name##_vmx) { name(false); } \
-	TEST(name##_svm) { name(true); } \
-	static void name(bool amd)
+#include "both.h"
 
 /* ---- Source document 0: guest DR6 is loaded once, before the inner loop ---- */
 
