@@ -18,7 +18,7 @@ OBJS := $(C_SRCS:%.c=$(B)/%.o) $(S_SRCS:%.S=$(B)/%.S.o)
 
 COMMON := -I. -ffile-prefix-map=$(CURDIR)=. -MMD -MP -g -gdwarf-4
 WARN := -Wall -Wextra -Werror -Wconversion -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla -Wswitch
-CFLAGS := $(COMMON) $(WARN) -std=gnu17 -O2 -ffreestanding -nostdinc -isystem $(shell $(CC) -print-file-name=include) \
+CFLAGS := $(COMMON) $(WARN) -std=gnu17 -O2 -ffreestanding -nostdinc -isystem $(shell $(CC) -print-file-name=include 2>/dev/null) \
 	-fno-pic -mcmodel=kernel -mno-red-zone -mgeneral-regs-only -fno-stack-protector -fno-asynchronous-unwind-tables \
 	-fno-strict-aliasing -fno-common -fcf-protection=none
 ASFLAGS := $(COMMON)
@@ -42,7 +42,7 @@ all:
 
 # Another compiler means other objects.
 $(B)/.cc: FORCE
-	@mkdir -p $(B); v="$(CC) $(shell $(CC) -dumpversion) $(CFLAGS)"; [ "$$(cat $@ 2>/dev/null)" = "$$v" ] || echo "$$v" > $@
+	@mkdir -p $(B); v="$(CC) $(shell $(CC) -dumpversion 2>/dev/null) $(CFLAGS)"; [ "$$(cat $@ 2>/dev/null)" = "$$v" ] || echo "$$v" > $@
 .PHONY: FORCE
 FORCE:
 
