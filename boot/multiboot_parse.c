@@ -46,7 +46,7 @@ static void take_framebuffer(struct bootinfo *bi, struct boot_framebuffer fb, un
 
 static void parse_mb1_mmap(const struct mb1_info *info, struct bootinfo *bi)
 {
-	uint32_t at = 0;
+	uint64_t at = 0; /* an entry's size is the loader's word: no wrap */
 
 	while (at < info->mmap_length && info->mmap_length - at >= sizeof(struct mb1_mmap)) {
 		const struct mb1_mmap *m = phys_to_virt((uint64_t)info->mmap_addr + at);
@@ -54,7 +54,7 @@ static void parse_mb1_mmap(const struct mb1_info *info, struct bootinfo *bi)
 		take_range(bi, m->addr, m->len, m->type);
 		if (m->size < sizeof(*m) - sizeof(m->size))
 			break;
-		at += m->size + (uint32_t)sizeof(m->size);
+		at += (uint64_t)m->size + sizeof(m->size);
 	}
 }
 

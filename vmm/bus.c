@@ -20,7 +20,7 @@ void bus_out(struct vcpu *v, uint16_t port, unsigned size, uint32_t value)
 		return;
 	}
 	if (port == BUS_DEBUG_EXIT)
-		debugexit_write(v, value);
+		debugexit_write(v, size == 4 ? value : value & ((1u << 8 * size) - 1));
 }
 
 uint32_t bus_in(struct vcpu *v, uint16_t port, unsigned size)

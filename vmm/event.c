@@ -19,6 +19,10 @@ static void deliver_exception(struct vcpu *v)
 	v->exception.type = EVENT_NONE;
 	if (v->inject.vector == VEC_DB)
 		dbg_deliver(&v->dbg, &v->inject.db);
+	if (v->inject.has_error) {
+		vcpu_need(v, VST_CR);
+		v->inject.has_error = (v->st.cr0 & CR0_PE) != 0; /* real mode pushes none, and the entry checks of VMX insist on it */
+	}
 }
 
 /* The ladder of rules.md, section 0, as far as this machine model has its rungs: an event that an exit cut short (rule E16: what it does to

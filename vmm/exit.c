@@ -89,7 +89,9 @@ static __attribute__((noinline)) void exit_insn(struct vcpu *v)
 
 static __attribute__((noinline)) void broken(struct vcpu *v, const char *what)
 {
-	vcpu_stop(v, EXIT_ENTRY, "%s: reason 0x%x code 0x%lx, rip=0x%lx", what, v->exit.hw_reason, v->exit.u.fail.code, v->rip);
+	uint64_t code = v->exit.kind == EXITK_ENTRY_FAIL ? v->exit.u.fail.code : v->exit.hw_info;
+
+	vcpu_stop(v, EXIT_ENTRY, "%s: reason 0x%x code 0x%lx, rip=0x%lx", what, v->exit.hw_reason, code, v->rip);
 	trace_dump_vcpu(v);
 }
 
@@ -102,7 +104,7 @@ static __attribute__((noinline)) void stop(struct vcpu *v, enum exit_code code, 
 static void host_nmi(const struct vcpu *v)
 {
 	if (v->be->dbg_caps & DBG_CAP_EXIT_ZEROES_DEBUGCTL)
-		__asm__ volatile("int $2");
+		raise_nmi();
 }
 
 void exit_handle(struct vcpu *v)

@@ -166,7 +166,11 @@ static bool find_entry(const struct why *w, const struct elf *e, struct loader_i
 		const struct loader_segment *s = &out->seg[i];
 
 		if (e->entry >= s->va && e->entry - s->va < s->memsz) {
-			out->entry = (uint32_t)(e->entry - s->va + s->pa);
+			uint64_t at = e->entry - s->va + s->pa;
+
+			if (at >> 32)
+				return refuse(w, "its entry point 0x%lx lies above 4 GiB", at);
+			out->entry = (uint32_t)at;
 			return true;
 		}
 	}

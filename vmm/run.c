@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* The run loop. Outer: once per trip to the slow path, debug registers change hands. Inner: per entry, touches none of them (rule H11). */
+/* The run loop. Outer: once per trip to the slow path, debug registers change hands. Inner: per entry, loads none of them
+ * again (rule H11); only a #DB that goes straight back in changes the live DR6. */
 #include "vmm/run.h"
 
 #include "arch/lib/log.h"

@@ -122,6 +122,12 @@ static inline void wbinvd(void)
 	__asm__ volatile("wbinvd" : : : "memory");
 }
 
+/* Calls the host's NMI handler, after an exit has taken the NMI itself from the CPU. */
+static inline void raise_nmi(void)
+{
+	__asm__ volatile("int $2" : : : "memory");
+}
+
 static inline void irq_disable(void)
 {
 	__asm__ volatile("cli" : : : "memory");

@@ -49,7 +49,7 @@ static void put(struct uart16550 *u, uint8_t c)
 		return;
 	if (u->len >= UART16550_LINE - 1)
 		send_line(u);
-	u->line[u->len++] = (c >= ' ' && c != 0x7f) || c == '\t' ? (char)c : '.';
+	u->line[u->len++] = (c >= ' ' && c < 0x7f) || c >= 0xa0 || c == '\t' ? (char)c : '.';
 }
 
 void uart16550_write(struct uart16550 *u, unsigned reg, uint8_t value)

@@ -9,8 +9,8 @@
 #include "arch/x86/svm/svm.h"
 
 /* What is intercepted always. SVM has no "allowed" masks: an intercept is there when the instruction is; has names the flag in svm_feat that
- * tells so, else the bit is left clear. Not here on purpose: ICEBP (hardware delivers it rightly, and an intercept would need its length), MOV CR
- * (harmless with nested paging), task switches, PAUSE, RDTSC. MOV DR and VINTR come and go: state.c. */
+ * tells so, else the bit is left clear. Not here on purpose: ICEBP (hardware delivers it rightly, and an intercept would need its length), other
+ * MOV CR (harmless with nested paging), task switches, PAUSE, RDTSC. MOV DR and VINTR come and go: state.c. */
 static const struct {
 	uint8_t word;
 	uint32_t bits;
@@ -19,6 +19,7 @@ static const struct {
 	{ VMCB_I_EXC, 1u << VEC_DB, NULL }, /* H01: a #DB storm must not hold the CPU */
 	{ VMCB_I_EXC, 1u << VEC_AC, NULL }, /* H02 */
 	{ VMCB_I_EXC, 1u << VEC_MC, NULL }, /* a machine check is the host's */
+	{ VMCB_I_CR, 1u << (16 + 4), NULL }, /* writes of CR4: bits that CPUID hides stay off, or PKRU and 5-level paging would be in use unseen (H15) */
 	{ VMCB_I_MISC1, VMCB_I1_INTR | VMCB_I1_NMI | VMCB_I1_INIT | VMCB_I1_SHUTDOWN, NULL },
 	{ VMCB_I_MISC1, VMCB_I1_CPUID | VMCB_I1_HLT | VMCB_I1_RDPMC | VMCB_I1_INVD, NULL },
 	{ VMCB_I_MISC1, VMCB_I1_IOIO | VMCB_I1_MSR, NULL },

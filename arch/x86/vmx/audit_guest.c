@@ -157,7 +157,7 @@ static unsigned audit_rip_rflags(const struct ctx *c)
 	bool intr = (c->info & INFO_VALID) && INFO_TYPE(c->info) == VMX_TYPE_INTR;
 	unsigned n = 0;
 
-	n += rule(long64 ? canonical(rip) : !(rip >> 32), "RIP fits the mode", rip);
+	n += rule(long64 ? rip >> 48 == 0 || rip >> 48 == 0xffff : !(rip >> 32), "RIP fits the mode", rip);
 	n += rule((c->rflags & RFLAGS_BIT1) && !(c->rflags & ~0x3f7fd7ull), "RFLAGS reserved bits", c->rflags);
 	n += rule(!(c->rflags & RFLAGS_VM) || (!c->ia32e && c->pe), "RFLAGS.VM fits the mode", c->rflags);
 	n += rule(!intr || (c->rflags & RFLAGS_IF), "an injected interrupt needs RFLAGS.IF", c->rflags);

@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /* Guest state between struct vcpu and the VMCS, group by group: a table of plain fields, and the fields with rules of their own. */
+#include "arch/lib/string.h"
 #include "arch/x86/def/cr.h"
 #include "arch/x86/def/msr.h"
 #include "arch/x86/def/pte.h"
 #include "arch/x86/def/seg.h"
 #include "arch/x86/vmx/internal.h"
+#include "vmm/cpuid.h"
 
 /* ---- Plain fields ---- */
 
@@ -72,14 +74,18 @@ static void fetch_cr(struct vcpu_state *st)
 }
 
 /* The four PDPTEs are loaded by MOV to CR3, and by hardware where the guest does that itself. Where software set CR0, CR3 or CR4 for a
- * guest in PAE paging, software has to do it (SDM "Checks on Guest Page-Directory-Pointer-Table Entries"). */
+ * guest in PAE paging, software has to do it (SDM "Checks on Guest Page-Directory-Pointer-Table Entries"). Entries in memory that the next entry
+ * would refuse are not taken: the old ones stay in force, as they do after a MOV that faults. */
 static void commit_pdptes(const struct vcpu *v)
 {
-	uint64_t table = v->st.cr3 & 0xffffffe0;
-	const uint64_t *e = (const uint64_t *)(v->vm->ram + table);
+	uint64_t table = v->st.cr3 & 0xffffffe0, reserved = ~cpuid_pa_mask() | 0x1e6, e[4];
 
-	if (table + 32 > v->vm->ram_size)
+	if (table + sizeof(e) > v->vm->ram_size)
 		return;
+	memcpy(e, v->vm->ram + table, sizeof(e)); /* once: what is checked is what is written, whatever the guest's devices do */
+	for (unsigned i = 0; i < 4; i++)
+		if ((e[i] & 1) && (e[i] & reserved))
+			return;
 	for (unsigned i = 0; i < 4; i++)
 		vmcs_write((enum vmcs_field)(VMCS_GUEST_PDPTE0 + 2 * i), e[i]);
 }

@@ -35,6 +35,9 @@ void raise_machine_check(void);
 void ltr(uint16_t sel);
 uint64_t read_rflags(void);
 
+static inline void raise_nmi(void)
+{
+} /* no NMI on the software CPU */
 void irq_disable(void);
 void irq_enable(void);
 void irq_enable_and_hlt(void);
