@@ -25,9 +25,18 @@ need() {
 	done
 }
 
+# Sanitizers for clang are a package of their own on some releases, which clang only recommends.
+clang_without_rt() {
+	have clang || return 1
+	dir=$(clang -print-resource-dir 2>/dev/null) || return 1
+	[ -d "$dir" ] || return 1
+	[ -z "$(find "$dir/" -name 'libclang_rt.asan*' 2>/dev/null | head -n 1)" ]
+}
+
 find_missing() {
 	need gcc gcc
 	need clang clang
+	clang_without_rt && need /nowhere libclang-rt-dev
 	need make make
 	need ld binutils
 	need objcopy binutils
@@ -166,6 +175,9 @@ install)
 		# Without recommended packages: they would bring desktops and more.
 		# shellcheck disable=SC2086
 		[ -z "$(echo $rest)" ] || apt_get install --no-install-recommends $rest
+		if clang_without_rt; then
+			apt_get install --no-install-recommends libclang-rt-dev
+		fi
 	fi
 	ensure_qemu
 	MISSING=
