@@ -44,6 +44,7 @@ static inline __attribute__((always_inline)) unsigned fetch_insn_len(struct vcpu
 /* Wholly decoded, of one of the two kinds. */
 bool fetch_decode(struct vcpu *v, enum decode_kind a, enum decode_kind b, struct decoded *d);
 
+/* Forgets everything: the next fetch walks. */
 void fetch_cache_init(struct fetch_cache *c);
 
 #endif

@@ -9,6 +9,7 @@
 
 /* The area, in the state after RESET. False: out of memory. */
 bool fpu_init(struct vcpu *v);
+/* Frees the area. The vcpu is not the loaded one. */
 void fpu_destroy(struct vcpu *v);
 
 /* Interrupts are off. */

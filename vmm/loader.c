@@ -86,7 +86,7 @@ static bool read_header(const struct why *w, struct elf *e)
 	return true;
 }
 
-static bool find_multiboot(const struct why *w, const struct elf *e, struct loader_image *out)
+static bool find_multiboot(const struct why *w, const struct elf *e)
 {
 	uint64_t end = e->len < MB_SEARCH ? e->len : MB_SEARCH;
 
@@ -97,7 +97,6 @@ static bool find_multiboot(const struct why *w, const struct elf *e, struct load
 			continue;
 		if (flags & MB_REQUIRED & ~(MB_ALIGN | MB_MEMINFO))
 			return refuse(w, "its multiboot header asks for features that drover lacks (flags 0x%x)", flags);
-		out->mb_flags = flags;
 		return true;
 	}
 	return refuse(w, "no multiboot header in the first 8 KiB");
@@ -183,7 +182,7 @@ bool loader_check(const uint8_t *file, uint64_t len, uint64_t ram, struct loader
 	struct elf e = { .p = file, .len = len };
 
 	memset(out, 0, sizeof(*out));
-	return read_header(&w, &e) && find_multiboot(&w, &e, out) && read_segments(&w, &e, ram, out) && find_entry(&w, &e, out);
+	return read_header(&w, &e) && find_multiboot(&w, &e) && read_segments(&w, &e, ram, out) && find_entry(&w, &e, out);
 }
 
 void loader_place(const uint8_t *file, const struct loader_image *im, uint8_t *ram)

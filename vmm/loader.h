@@ -17,7 +17,6 @@ struct loader_segment {
 
 struct loader_image {
 	uint32_t entry;   /* guest-physical */
-	uint32_t mb_flags; /* of the multiboot header */
 	uint64_t end;     /* one past the highest byte */
 	unsigned nr;
 	struct loader_segment seg[LOADER_MAX_SEGMENTS];

@@ -8,6 +8,7 @@
 /* Runs the vcpus of one group (a ring by vcpu.peer) on this CPU until all have stopped. Interrupts are on before and after. */
 void run_group(struct vcpu *first, struct cpu *c);
 
+/* event_select() when something waits. */
 void event_select_slow(struct vcpu *v);
 
 /* Chooses what the next entry injects. Once per outer entry. */

@@ -51,6 +51,7 @@ struct vm_config {
 
 /* Allocates, builds, loads. On a refusal: NULL, logged with VM and reason, *code says why (EXIT_NOMEM, EXIT_BADMODULE). */
 struct vm *vm_create(const struct vm_config *cfg, const struct backend *be, unsigned *code);
+/* Frees all of it, its RAM too. The vcpu has been put (run_group does that). */
 void vm_destroy(struct vm *vm);
 
 #endif

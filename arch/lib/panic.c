@@ -34,11 +34,6 @@ void panic_set_end(void (*end)(int exit_code))
 	end_fn = end;
 }
 
-bool panicking(void)
-{
-	return depth > 0;
-}
-
 static _Noreturn void panic_end(void)
 {
 	log_drain();

@@ -15,9 +15,6 @@ void panic_set_dumper(void (*dumper)(void));
 void panic_set_regs(void (*regs)(void));
 void panic_set_end(void (*end)(int exit_code));
 
-/* True from the first panic on. */
-bool panicking(void);
-
 #ifdef DROVER_HOSTED
 #include <assert.h>
 #else

@@ -210,26 +210,3 @@ uint64_t paging_check_wx(void)
 		panic("w^x: CR0.WP or EFER.NXE is clear");
 	return check_table(phys_to_virt(read_cr3() & PTE_ADDR), 4, 0, LEAF_W | LEAF_X);
 }
-
-unsigned paging_query(uint64_t va, bool *present)
-{
-	const uint64_t *table = phys_to_virt(read_cr3() & PTE_ADDR);
-	unsigned rights = LEAF_W | LEAF_X;
-
-	*present = false;
-	for (unsigned l = 4; l >= 1; l--) {
-		uint64_t e = table[va >> (12 + 9 * (l - 1)) & (PTE_ENTRIES - 1)];
-
-		if (!(e & PTE_P))
-			return 0;
-		if (!(e & PTE_W))
-			rights &= ~LEAF_W;
-		if (e & PTE_NX)
-			rights &= ~LEAF_X;
-		if (l == 1 || (e & PTE_PS))
-			break;
-		table = phys_to_virt(e & PTE_ADDR);
-	}
-	*present = true;
-	return rights;
-}

@@ -23,7 +23,4 @@ bool paging_map_device(uint64_t pa, uint64_t len);
  * one that maps the image's text is writable by any alias. Returns the number of leaves. */
 uint64_t paging_check_wx(void);
 
-/* 1: mapped writable, 2: executable, 0: neither bit or not mapped at all; *present tells. For tests. */
-unsigned paging_query(uint64_t va, bool *present);
-
 #endif

@@ -7,6 +7,7 @@
 
 #include "vmm/vcpu.h"
 
+/* value: the OUT's operand, upper bytes of a narrow one zero. Ends the VM with it as its status; a value that is no exit code ends it with EXIT_ERROR. */
 void debugexit_write(struct vcpu *v, uint32_t value);
 
 #endif
