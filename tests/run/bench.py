@@ -22,6 +22,9 @@ BOUNDS = {
     "four_dr_writes_exits": (1, "exits that four guest DR writes cost"),
     "boot": (200_000_000, "from boot entry to the first guest instruction"),
 }
+# Through a world switch and a handler: a figure below this did not go there, whatever it measured.
+EXITS = ("cpuid", "hypercall", "rdmsr", "out_port", "watchpoint_hit", "single_step")
+EXIT_AT_LEAST = 100
 INFORMATION = ("fast_exit", "first_mov_dr", "exec_bp_hit", "watchpoint_hit_no_dr6", "later_mov_dr_read")
 
 LINE = re.compile(r"^(?:\[[^\]]+\] )?bench: (\w+) (\d+) (.+?)\s*$", re.MULTILINE)
@@ -44,7 +47,7 @@ def judge(found, invalid):
     rows, failed = [], 0
     for name, (bound, what) in BOUNDS.items():
         value = found.get(name)
-        good = value is not None and value[0] <= bound
+        good = value is not None and (EXIT_AT_LEAST if name in EXITS else 0) <= value[0] <= bound
         failed += not good
         rows.append((("ok" if good else "FAIL"), name, "missing" if value is None else str(value[0]), "<= %d" % bound, what))
     for name in INFORMATION:

@@ -21,6 +21,7 @@ import exitcodes  # noqa: E402
 import expect  # noqa: E402
 import job  # noqa: E402
 import ktap  # noqa: E402
+import planted  # noqa: E402
 import rungs  # noqa: E402
 import table  # noqa: E402
 
@@ -310,6 +311,26 @@ class Others(unittest.TestCase):
         self.assertEqual(len(set(files.values())), len(files))
         self.assertLess(files["good.elf"].index(elfmake.multiboot_header()), 8192)
 
+    def test_errors_fail_a_rung(self):
+        """A run that is cut short, or ends with the wrong code, fails its rung even if each check that it made was ok."""
+        run = job.Run("svm-qemu", "main", modules=rungs.modules())
+        log = "[l2] KTAP version 1\n[l2] 1..2\n[l2]   KTAP version 1\n[l2]   # Subtest: s\n[l2]   ok 1 A01.x y\n[l2]   1..1\n[l2] ok 1 s\n"
+        outcome = rungs.judge(rungs.RUNGS["svm-qemu"], [job.Result(run, log, None)])
+        self.assertTrue(outcome.judgement.errors)
+        self.assertFalse(outcome.judgement.good)
+        self.assertGreaterEqual(outcome.counts[1], len(outcome.judgement.errors))
+
+    def test_planted(self):
+        """A planted bug counts as seen only by a failed check of its own scenario."""
+        plant = planted.Plant("B01-svm", "s", ("svm-qemu",))
+        run = job.Run("svm-qemu", "main", modules=rungs.modules())
+        text = "[l2] KTAP version 1\n[l2] 1..1\n[l2]   KTAP version 1\n[l2]   # Subtest: %s\n[l2]   %s 1 A01.x y%s\n[l2]   1..1\n[l2] ok 1 %s\n"
+        red = text % ("s", "not ok", " # expected=0x1 actual=0x2", "s")
+        self.assertTrue(planted.verdict(plant, job.Result(run, red, 1))[0])
+        self.assertFalse(planted.verdict(plant, job.Result(run, text % ("s", "ok", "", "s"), 1))[0])
+        self.assertFalse(planted.verdict(plant, job.Result(run, text % ("t", "not ok", " # expected=0x1 actual=0x2", "t"), 1))[0])
+        self.assertFalse(planted.verdict(plant, job.Result(run, "", None))[0])
+
     def test_bench(self):
         log = "".join("[l2] bench: %s %d ticks\n" % (n, b[0]) for n, b in bench.BOUNDS.items() if n != "boot")
         found, invalid = bench.figures(log + "drover: vm l2: first entry tsc=150000000\n")
@@ -317,6 +338,8 @@ class Others(unittest.TestCase):
         for name, (bound, _) in bench.BOUNDS.items():
             self.assertEqual(bench.judge(dict(found, **{name: (bound + 1, "")}), [])[1], 1, name)
             self.assertEqual(bench.judge({n: v for n, v in found.items() if n != name}, [])[1], 1, name)
+        for name in bench.EXITS:
+            self.assertEqual(bench.judge(dict(found, **{name: (3, "")}), [])[1], 1, name)
         self.assertEqual(len(bench.figures("[l2] bench: single_step invalid: 3 hits instead of 4\n")[1]), 1)
 
     def test_sum(self):
