@@ -3,6 +3,7 @@
 """Runs the host tests, then the mutants, and sums them: `drive.py BUILD_DIR [--mutants-only] [--only ID,..] COMPILER...`."""
 
 import argparse
+import json
 import os
 import re
 import subprocess
@@ -13,6 +14,7 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
+RESULTS = ROOT / "build/results"  # where `make rules` looks
 LINE = re.compile(r"^(not )?ok \d+ (\S+)")
 TEST_SECONDS = 120
 MUTANT_SECONDS = 30
@@ -37,6 +39,12 @@ def run_tests(binary, env=None, seconds=TEST_SECONDS, names=()):
     return passed, failed, text, status
 
 
+def keep(name, text):
+    """Keeps what was found, for `make rules`."""
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    (RESULTS / name).write_text(text, encoding="utf-8")
+
+
 class Totals:
     """What has been counted so far; prints as it goes."""
 
@@ -56,6 +64,8 @@ def plain_tests(totals, build, compiler, verbose):
     passed, failed, text, status = run_tests(binary)
     totals.passed += passed
     totals.failed += len(failed)
+    if verbose:
+        keep("host-tests.log", text)
     for line in text.split("\n"):
         if line and (verbose or not line.startswith("ok ")) and not line.startswith("host:"):
             print(line)
@@ -181,12 +191,15 @@ def mutants(totals, build, only):
 
 def never_red(build):
     """Which checks no mutant has ever turned red. Runs after host-mutants, whose binaries it uses."""
-    binaries = sorted((build / "mutants").glob("*/test"))
+    names = sorted(p.name.rsplit(".", 1)[0] for p in (HERE / "mutants").glob("*.mutant"))
+    binaries = [b for b in (build / "mutants" / name / "test" for name in names) if b.exists()]
     passing = {LINE.match(x).group(2) for x in run_tests(build / "base" / "test")[2].split("\n") if LINE.match(x)}
-    red = set()
+    red, by_mutant = set(), {}
     with ThreadPoolExecutor(max_workers=os.cpu_count() or 2) as pool:
-        for _, failed, _, _ in pool.map(lambda b: run_tests(b, seconds=MUTANT_SECONDS), binaries):
-            red.update(LINE.match(x).group(2) for x in failed)
+        for binary, (_, failed, _, _) in zip(binaries, pool.map(lambda b: run_tests(b, seconds=MUTANT_SECONDS), binaries)):
+            by_mutant[binary.parent.name] = sorted({LINE.match(x).group(2) for x in failed})
+            red.update(by_mutant[binary.parent.name])
+    keep("host-red.json", json.dumps(by_mutant, indent=1) + "\n")
     broken = {name.split(".", 1)[1] for name in red if "." in name}
     red.update(name for name in passing if name.startswith("rules.") and name[6:] in broken)
     missing = sorted(passing - red)

@@ -3,6 +3,7 @@
 
 The edits are those of tests/host/mutants; here they boot. A scenario that stays green with its bug in place proves nothing."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -67,10 +68,14 @@ def to_run(plant, rung, kernel):
     return base
 
 
+def red_checks(plant, result):
+    """The checks of the scenario itself that failed."""
+    return [c for c in rungs.collect(result)[0] if c.scenario == plant.scenario and c.status == ktap.FAIL]
+
+
 def verdict(plant, result):
     """(red, words): red when a check of the scenario itself failed with a value; a run that died is not enough."""
-    checks, problems = rungs.collect(result)
-    failed = [c for c in checks if c.scenario == plant.scenario and c.status == ktap.FAIL]
+    failed, problems = red_checks(plant, result), rungs.collect(result)[1]
     if failed:
         return True, "%s: %s" % (failed[0].key, failed[0].actual or "not ok")
     return False, "nothing failed%s" % ("; " + problems[0] if problems else "")
@@ -79,7 +84,7 @@ def verdict(plant, result):
 def check():
     """Plants all; (passed, failed, skipped)."""
     absent = {name: rungs.absent(rungs.RUNGS[name]) for plant in PLANTS for name in plant.rungs}
-    counts, todo = [0, 0, 0], []
+    counts, todo, red_by = [0, 0, 0], [], {}
     with ThreadPoolExecutor(job.WORKERS) as pool:
         kernels = list(pool.map(lambda p: build(p.mutant), PLANTS))
     for plant, (kernel, why) in zip(PLANTS, kernels):
@@ -95,8 +100,11 @@ def check():
     for (plant, name, _), result in zip(todo, job.execute_all([run for _, _, run in todo])):
         red, words = verdict(plant, result)
         counts[0 if red else 1] += 1
+        red_by.setdefault(plant.mutant, []).extend(c.key for c in red_checks(plant, result))
         print("planted: %s %s on %s, %s" % ("ok" if red else "FAIL", plant.mutant, name, words))
         if not red:
             print(result.tail(12))
+    rungs.RESULTS.mkdir(parents=True, exist_ok=True)
+    (rungs.RESULTS / "planted.json").write_text(json.dumps(red_by, indent=1) + "\n", encoding="utf-8")
     print("planted: %d passed, %d failed, %d skipped" % tuple(counts), flush=True)
     return counts

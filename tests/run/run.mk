@@ -8,7 +8,7 @@ OPTIONS ?=
 RUNNER := python3 tests/run/drover_run.py
 CHECK_PARTS := lint host bare svm vmx planted boot
 
-.PHONY: deps run bench check check-host check-bare check-svm check-vmx check-planted check-boot check-lint run-need run-build
+.PHONY: deps run bench check check-host check-bare check-svm check-vmx check-planted check-boot check-lint rules run-need run-build
 
 # `make deps check` is one command: deps has to be over before anything else begins, with -j as well.
 ifneq (,$(filter deps,$(MAKECMDGOALS)))
@@ -56,6 +56,11 @@ check-bare check-svm check-vmx check-planted: | $(DEPS_FIRST)
 	$(need)
 	$(build)
 	@$(RUNNER) check $(@:check-%=%)
+
+# Reads what the parts of check left; only the list of what each mutant turns red is made here, when it is older than the host tests' log.
+rules: | $(DEPS_FIRST)
+	+@test $(B)/results/host-red.json -nt $(B)/results/host-tests.log || $(MAKE) --no-print-directory host-red
+	@python3 -B tests/run/rules.py
 
 check-boot: | $(DEPS_FIRST)
 	$(need)

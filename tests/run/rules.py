@@ -1,0 +1,298 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""`make rules`: which rule of docs/rules.md is implemented where, which checks of this run prove it, on which rungs, and which mutants turn them red.
+
+A rule is tested if a check with its ID passed inside drover on a rung (host is one) and a planted bug turned a check of it red. The rest needs a
+line in docs/CAVEATS.md, `Rules without a test`. Nothing is run here: the logs of the last check-host, check-svm, check-vmx, check-planted are read."""
+
+import json
+import re
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import ktap
+import rungs
+import table
+
+SOURCES = ("boot", "arch", "vmm", "drivers")
+GROUPS = "AHVSEZ"
+PLANNED = "NMP"
+HOST = "host"
+SECTION = "## Rules without a test"
+ROW = re.compile(r"^\| ([A-Z]\d\d) \| (.*)$")
+RULE = re.compile(r"[AHVSEZNMP]\d\d")
+CITED = re.compile(r"(?<![\w./-])([AHVSEZ])(\d\d)(?:-([AHVSEZ])?(\d\d))?(?![\w])")
+CAVEAT = re.compile(r"^- ([A-Z]\d\d):(.*)$")
+INVARIANT = re.compile(r'\[RULE_[A-Z]\d\d\] = \{ "([A-Z]\d\d)"')  # tests/host/model/cpu.c: what each `rules.*` line stands for
+BUG = re.compile(r"B\d\d")  # a check may name a bug of section 10 instead of a rule
+HOST_LINE = re.compile(r"^(not )?ok \d+ (\S+)")
+COMMENT = re.compile(r"/\*.*?\*/|//[^\n]*", re.DOTALL)
+
+
+@dataclass
+class Rule:
+    """One row of the tables and what this run says about it."""
+    ident: str
+    mark: str = ""                              # m or d: not read in the source
+    cited: list = field(default_factory=list)   # path:line
+    checks: dict = field(default_factory=dict)  # rung -> checks that passed
+    missed: dict = field(default_factory=dict)  # rung -> checks that ran and did not pass
+    red: dict = field(default_factory=dict)     # mutant -> the check that it turned red
+    caveat: str = ""
+    state: str = ""
+
+
+@dataclass
+class Evidence:
+    """What was run: checks by rung, each an (id, passed), and the red ones by mutant."""
+    checks: dict = field(default_factory=dict)
+    red: dict = field(default_factory=dict)
+    problems: list = field(default_factory=list)
+
+
+def rule_of(check):
+    """The rule that a check's id begins with, or None. A guest's check is scenario/id."""
+    first = check.rsplit("/", 1)[-1].split(".", 1)[0]
+    return first if re.fullmatch(r"[A-Z]\d\d", first) else None
+
+
+def read_rules(text):
+    """({id: Rule}, problems) of sections 1 to 9; the other tables have other columns."""
+    found, problems, section = {}, [], ""
+    for line in text.split("\n"):
+        if line.startswith("## "):
+            section = line
+        row = ROW.match(line)
+        if not row or "(group" not in section:
+            continue
+        ident = row.group(1)
+        if "(group %s)" % ident[0] not in section.replace("guest kernel in ring 3 (", "("):
+            problems.append("%s stands under `%s`" % (ident, section))
+        if ident in found:
+            problems.append("%s stands twice in the tables" % ident)
+        marks = re.findall(r"\(([md])\)", row.group(2))
+        found[ident] = Rule(ident, "".join(sorted(set(marks))))
+    if not found:
+        problems.append("no rule was found in the tables")
+    return found, problems
+
+
+def read_caveats(text):
+    """({id: reason}, problems) of the section on rules without a test."""
+    found, problems, inside = {}, [], False
+    for line in text.split("\n"):
+        if line.startswith("## "):
+            inside = line.strip() == SECTION
+            continue
+        row = CAVEAT.match(line) if inside else None
+        if inside and line.startswith("- ") and not row:
+            problems.append("a caveat names no rule: %s" % line)
+        if not row:
+            continue
+        ident, reason = row.group(1), row.group(2).strip()
+        if ident in found:
+            problems.append("%s has two caveats" % ident)
+        if not reason:
+            problems.append("the caveat of %s gives no reason" % ident)
+        found[ident] = reason
+    return found, problems
+
+
+def cited_in(text):
+    """[(rule, line)] that a source's comments name; A12-A14 names three."""
+    found = []
+    for comment in COMMENT.finditer(text):
+        for cite in CITED.finditer(comment.group(0)):
+            line = text.count("\n", 0, comment.start() + cite.start()) + 1
+            group, first, other, last = cite.groups()
+            if last is None or (other and other != group) or int(last) < int(first):
+                last = first
+            found += [("%s%02d" % (group, n), line) for n in range(int(first), int(last) + 1)]
+    return found
+
+
+def host_checks(text, invariants=()):
+    """[(check, passed)] of the host tests' log. The software CPU names an invariant only when it breaks: one line `rules.*` stands for all."""
+    found = [(m.group(2), not m.group(1)) for m in map(HOST_LINE.match, text.split("\n")) if m]
+    held = [check for check, passed in found if check.startswith("rules.") and passed]
+    return found + [("%s.%s" % (ident, check), True) for check in held for ident in invariants]
+
+
+def rung_checks(text, bare):
+    """([(check, passed)], problems) of a rung's serial log. A check that two VMs report has to pass in both."""
+    reports = [ktap.parse_text(text)] if bare else [ktap.parse(lines) for lines in ktap.split_vms(text).values()]
+    problems = [p for r in reports for p in r.problems]
+    if not reports:
+        problems.append("no VM said anything")
+    found = {}
+    for check in (c for r in reports for c in r.checks):
+        if check.status != ktap.SKIP:
+            found[check.key] = found.get(check.key, True) and check.status == ktap.OK
+    return sorted(found.items()), problems
+
+
+def proves(rung):
+    """A bare machine says nothing about drover."""
+    return not rung.startswith("bare-")
+
+
+def judge(rules, sources, caveats, evidence):
+    """Fills the rules in; the problems, one line each. sources: {path: text}."""
+    problems = list(evidence.problems)
+    for path, text in sources.items():
+        for ident, line in cited_in(text):
+            if ident in rules:
+                rules[ident].cited.append("%s:%d" % (path, line))
+    if not any(passed for rung, checks in evidence.checks.items() if proves(rung) for _, passed in checks):
+        problems.append("no check passed on any rung")
+    if not evidence.red:
+        problems.append("no mutant turned anything red")
+    for rung, checks in evidence.checks.items():
+        for check, passed in checks:
+            ident = rule_of(check)
+            if ident in rules:
+                (rules[ident].checks if passed else rules[ident].missed).setdefault(rung, []).append(check)
+            elif ident and not BUG.fullmatch(ident):
+                problems.append("%s: check %s names no rule" % (rung, check))
+    for mutant, checks in evidence.red.items():
+        for check in checks:
+            ident = rule_of(check)
+            if ident in rules:
+                rules[ident].red.setdefault(mutant, check)
+    for ident in caveats:
+        if ident not in rules:
+            problems.append("%s has a caveat and is no rule" % ident)
+    for ident, rule in rules.items():
+        rule.caveat = caveats.get(ident, "")
+        problems += judge_one(rule, ident in caveats)
+    return problems
+
+
+def judge_one(rule, caveat):
+    """Sets one rule's state; yields what is wrong with it."""
+    passed = any(proves(rung) for rung in rule.checks)
+    tested = passed and bool(rule.red)
+    if rule.ident[0] in PLANNED:
+        rule.state = "planned"
+        if caveat:
+            yield "%s is planned: no caveat is needed" % rule.ident
+    elif tested:
+        rule.state = "tested"
+        if caveat:
+            yield "%s is tested: its caveat is stale" % rule.ident
+    elif caveat:
+        rule.state = "caveat"
+    else:
+        rule.state = "OPEN"
+        lack = "no check of it passed inside drover" if not passed else "nothing ever turned a check of it red"
+        yield "%s has neither test nor caveat: %s" % (rule.ident, lack)
+
+
+# ---- Reading this run ----
+
+def load(path, problems, need):
+    """A file's text, or "" with a problem that tells what makes it."""
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        if need:
+            problems.append("%s is missing: %s" % (path, need))
+        return ""
+
+
+def load_json(path, problems, need=""):
+    """As load, parsed; {} if there is none."""
+    text = load(path, problems, need)
+    try:
+        return json.loads(text) if text else {}
+    except ValueError:
+        problems.append("%s cannot be read" % path)
+        return {}
+
+
+def gather():
+    """The Evidence in build/results and build/logs."""
+    found = Evidence()
+    results = rungs.RESULTS
+    model = INVARIANT.findall(Path("tests/host/model/cpu.c").read_text(encoding="utf-8"))
+    found.checks[HOST] = host_checks(load(results / "host-tests.log", found.problems, "make check-host"), model)
+    found.red = load_json(results / "host-red.json", found.problems, "make host-red")
+    if found.red and found.checks[HOST] and (results / "host-red.json").stat().st_mtime < (results / "host-tests.log").stat().st_mtime:
+        found.problems.append("host-red.json is older than the host tests' log: make host-red")
+    for mutant, checks in load_json(results / "planted.json", found.problems).items():
+        found.red[mutant + "*"] = checks
+    for name in table.ORDER:
+        path = job_log(name)
+        if not path.exists():
+            continue
+        saved = load_json(results / ("rung-%s.json" % name), found.problems, "run the rung again")
+        if saved.get("guest") != rungs.guest_hash():
+            found.problems.append("%s: its log is of another guest image: run the rung again" % name)
+            continue
+        checks, broken = rung_checks(load(path, found.problems, "run the rung"), not rungs.RUNGS[name].backend)
+        found.checks[name] = checks
+        found.problems += ["%s: %s" % (name, p) for p in broken]
+    return found
+
+
+def job_log(name):
+    """Where a rung's serial log lies."""
+    return rungs.BUILD / "logs" / name / "main" / "serial.log"
+
+
+def read_sources(root):
+    """{path: text} of the C and assembly sources."""
+    paths = [p for top in SOURCES for p in sorted((root / top).rglob("*")) if p.suffix in (".c", ".h", ".S", ".def")]
+    return {str(p.relative_to(root)): p.read_text(encoding="utf-8") for p in paths}
+
+
+# ---- Printing ----
+
+def some(items, limit):
+    """The first few and how many more."""
+    items = list(items)
+    return " ".join(items[:limit]) + (" +%d" % (len(items) - limit) if len(items) > limit else "") or "-"
+
+
+def print_rules(rules):
+    """One line per rule; rungs that only say what a bare machine does stand in brackets."""
+    for rule in rules.values():
+        if rule.state == "planned":
+            continue
+        names = [r for r in (HOST, *table.ORDER) if r in rule.checks]
+        where = [table.HEADS.get(r, r) if proves(r) else "(%s)" % table.HEADS[r] for r in names]
+        checks = [c for r in names if proves(r) for c in rule.checks[r]]
+        print("%s %-7s | %s | %s | %s | %s" % (rule.ident, rule.state, some(rule.cited, 2), some(dict.fromkeys(checks), 2),
+                                             " ".join(where) or "-", some(sorted(rule.red), 4)))
+        if rule.caveat:
+            print("    caveat: %s" % rule.caveat)
+    for group in PLANNED:
+        print("%s: %d rules planned" % (group, sum(1 for r in rules if r[0] == group)))
+
+
+def main():
+    """Status 0 only if each rule is tested or has its caveat."""
+    root = Path(".")
+    rules, problems = read_rules((root / "docs/rules.md").read_text(encoding="utf-8"))
+    caveats, more = read_caveats((root / "docs/CAVEATS.md").read_text(encoding="utf-8"))
+    evidence = gather()
+    problems += more + judge(rules, read_sources(root), caveats, evidence)
+    print("rule state | implemented (comments that cite it) | checks that passed | rungs (bare) | mutants that turned one red (* on an emulator)")
+    print_rules(rules)
+    rungs.RESULTS.mkdir(parents=True, exist_ok=True)
+    data = {"rungs": sorted(evidence.checks), "problems": problems, "rules": {r.ident: vars(r) for r in rules.values()}}
+    (rungs.RESULTS / "rules.json").write_text(json.dumps(data, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    for text in problems:
+        print("rules: FAIL %s" % text)
+    states = [r.state for r in rules.values()]
+    mute = [r.ident for r in rules.values() if r.state == "tested" and not r.cited]
+    print("rules: tested and cited in no comment of %s: %s" % (" ".join(SOURCES), " ".join(mute) or "none"))
+    print("rules: %d tested, %d with a caveat, %d planned, %d open, %d problems; rungs: %s" % (
+        states.count("tested"), states.count("caveat"), states.count("planned"), states.count("OPEN"), len(problems),
+        " ".join(sorted(evidence.checks))))
+    return 1 if problems else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
