@@ -8,6 +8,7 @@
 #include "arch/lib/string.h"
 #include "arch/x86/bootinfo.h"
 #include "arch/x86/cpuinit.h"
+#include "arch/x86/dbg_probe.h"
 #include "arch/x86/dbg_switch.h"
 #include "arch/x86/def/cpuid.h"
 #include "arch/x86/def/exitcode.h"
@@ -204,6 +205,7 @@ static void take_modules(void)
 		config.module[i] = (struct vmm_module){ boot.module[i].pa, boot.module[i].len, boot.module[i].cmdline };
 	config.nr_modules = boot.nr_modules;
 	config.budget_ms = options.budget_ms;
+	config.dbg_policy = options.dbg_policy;
 	config.bad_entry = str_eq(options.fault, "bad-entry");
 }
 _Static_assert(BOOTINFO_MAX_MODULES == VMM_MAX_MODULES, "every module that boot keeps can be handed on");
@@ -235,8 +237,9 @@ void boot_main(uint32_t magic, uint32_t info)
 	panic_set_end(machine_exit);
 	gdt_init(&cpu0);
 	traps_init();
-	trap_set_hook(VEC_DB, on_db);
 	dbg_host_init(&cpu0.dbg);
+	dbg_probe(&cpu0.dbg);
+	trap_set_hook(VEC_DB, on_db);
 	quirks_auto = options.quirks;
 	init_sinks();
 	if (!known)

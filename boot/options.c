@@ -3,6 +3,7 @@
 #include "boot/options.h"
 
 #include "arch/lib/string.h"
+#include "arch/x86/dbg.h"
 
 static bool set_backend(struct options *o, const char *v)
 {
@@ -54,8 +55,14 @@ static bool set_screen(struct options *o, const char *v)
 
 static bool set_dbg(struct options *o, const char *v)
 {
-	(void)o; /* one policy so far */
-	return str_eq(v, "lazy");
+	static const char *const names[DBG_NR_POLICIES] = { [DBG_LAZY] = "lazy", [DBG_EAGER] = "eager", [DBG_CACHED] = "cached", [DBG_TRAPPED] = "trapped" };
+
+	for (unsigned i = 0; i < DBG_NR_POLICIES; i++)
+		if (str_eq(v, names[i])) {
+			o->dbg_policy = i;
+			return true;
+		}
+	return false;
 }
 
 static bool set_apic(struct options *o, const char *v)

@@ -17,6 +17,7 @@ struct options {
 	uint16_t debugcon;           /* debugcon=0xe9|none; 0: none */
 	bool screen;                 /* screen=on|off */
 	bool x2apic;                 /* apic=auto|x2apic */
+	unsigned dbg_policy;         /* dbg=lazy|eager|cached|trapped: enum dbg_policy */
 	bool quirks;                 /* quirks=auto|none */
 	unsigned budget_ms;          /* budget=MS: of a VM that names none */
 	unsigned min_mib;            /* minmem=MIB: less free memory than this stops the boot */

@@ -26,6 +26,10 @@ enum backend_verdict { BACKEND_OK, BACKEND_ABSENT, BACKEND_LOCKED, BACKEND_LACKS
 struct backend {
 	const char *name;     /* "svm", "vmx" */
 	unsigned dbg_caps;    /* DBG_CAP_* */
+	/* Which of DBG_FEAT_GIVEN a guest can have on this CPU. feat: DBG_FEAT_* of the hardware. */
+	unsigned (*dbg_given)(const struct cpu *c, unsigned feat);
+	/* A last-branch record MSR of this vcpu, which is loaded and has DBG_FEAT_LBR. False: #GP(0), no such MSR or value. */
+	bool (*lbr)(struct vcpu *v, uint32_t msr, bool write, uint64_t *val);
 	uint32_t guest_feature; /* HC_FEATURE_SVM or HC_FEATURE_VMX */
 	const struct slat_format *slat;
 

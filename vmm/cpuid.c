@@ -19,7 +19,7 @@
 		B(26) | B(27))
 #define L1_ECX_AVX (B(12) | B(28) | B(29)) /* FMA, AVX, F16C */
 /* Leaf 7: FSGSBASE BMI1 HLE AVX2 FDP SMEP BMI2 ERMS RTM FCS RDSEED ADX SMAP CLFLUSHOPT CLWB SHA; UMIP GFNI VAES VPCLMULQDQ; FSRM.
- * HLE and RTM come with DR6.RTM and DR7.RTM, which dbg.c has. BLD never (S11): DEBUGCTL[2] is not virtualized. */
+ * HLE and RTM come with DR6.RTM and DR7.RTM, which dbg.c has. BLD with a virtualized DEBUGCTL[2] only (S11). */
 #define L7_EBX (B(0) | B(3) | B(4) | B(5) | B(6) | B(7) | B(8) | B(9) | B(11) | B(13) | B(18) | B(19) | B(20) | B(23) | B(24) | B(29))
 #define L7_EBX_AVX B(5)
 #define L7_ECX (B(2) | B(8) | B(9) | B(10))
@@ -27,7 +27,8 @@
 #define L7_EDX B(4)
 #define L7_ECX_UMIP B(2)
 #define L7_EBX_FSGSBASE B(0)
-/* 8000_0001: LAHF, CR8 by LOCK, ABM, SSE4A, misaligned SSE, 3DNow prefetch, XOP, FMA4, TBM. No SVM, SKINIT, DBEXT, IBS, LWP, counters. */
+/* 8000_0001: LAHF, CR8 by LOCK, ABM, SSE4A, misaligned SSE, 3DNow prefetch, XOP, FMA4, TBM. No SVM, SKINIT, IBS, LWP, counters.
+ * DBEXT with virtualized masks only (H17). */
 #define X1_ECX (B(0) | B(4) | B(5) | B(6) | B(7) | B(8) | B(11) | B(16) | B(21))
 #define X1_ECX_AVX (B(11) | B(16))
 #define X1_EDX (B(11) | B(20) | B(22) | B(25) | B(26) | B(27) | B(29) | B(30) | B(31))
@@ -111,7 +112,7 @@ static void build(void)
 	ext[8].r.ebx &= X8_EBX;
 	ext[8].r.ecx = 0; /* one core */
 	ext[8].r.edx = 0;
-	basic[1].special = basic[4].special = basic[7].special = basic[0xb].special = basic[0xd].special = ext[0x1d].special = true;
+	basic[1].special = basic[4].special = basic[7].special = basic[0xb].special = basic[0xd].special = ext[1].special = ext[0x1d].special = true;
 }
 
 static uint64_t cr4_bits(void)
@@ -210,6 +211,13 @@ static struct cpuid_regs special(struct vcpu *v, uint32_t leaf, uint32_t sub)
 	case 7:
 		if (sub == 0)
 			r = basic[7].r;
+		if (sub == 0 && (v->dbg.feat & DBG_FEAT_BUS_LOCK))
+			r.ecx |= CPUID_7_ECX_BLD;
+		break;
+	case EXT + 1:
+		r = ext[1].r;
+		r.ecx |= v->dbg.feat & DBG_FEAT_MASKS ? CPUID_81_ECX_DBEXT : 0;
+		r.ecx |= v->dbg.feat & DBG_FEAT_MASKS32 ? CPUID_81_ECX_DBEXT32 : 0;
 		break;
 	case 0xb:
 		r.ecx = sub & 0xff;

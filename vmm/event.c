@@ -13,6 +13,18 @@ static int highest_irq(const struct vcpu *v)
 	return -1;
 }
 
+/* A trap of an emulated instruction: hardware raises it at the entry, in its place among NMI, SMI and MTF, and it comes back as an intercepted #DB,
+ * which is then delivered (V13). Nothing else may be injected by that entry: it would drop the trap. */
+static bool raise_pending(struct vcpu *v)
+{
+	if (!(v->be->dbg_caps & DBG_CAP_PENDING) || !v->exception.db.emulated)
+		return false;
+	v->st.pending_dbg = v->exception.db.payload;
+	vcpu_dirty(v, VST_SHADOW);
+	v->exception.type = EVENT_NONE;
+	return true;
+}
+
 static void deliver_exception(struct vcpu *v)
 {
 	v->inject = v->exception;
@@ -29,7 +41,7 @@ static void deliver_exception(struct vcpu *v)
  * DR6 was done the first time), then the exception or trap #DB, NMI, interrupt. One per entry; a window is asked for when more waits. */
 void event_select_slow(struct vcpu *v)
 {
-	bool intr_window = false, nmi_window = false;
+	bool intr_window = false, nmi_window = false, busy = true;
 	int irq = highest_irq(v);
 
 	vcpu_need(v, VST_SHADOW);
@@ -38,18 +50,22 @@ void event_select_slow(struct vcpu *v)
 		v->inject.reinjected = true;
 		v->exit.vectoring.type = EVENT_NONE;
 	} else if (v->exception.type != EVENT_NONE) {
-		deliver_exception(v);
+		if (v->exception.vector != VEC_DB || !raise_pending(v))
+			deliver_exception(v);
+	} else {
+		busy = false;
 	}
 	if (v->nmi_pending) {
-		if (v->inject.type == EVENT_NONE && !v->st.nmi_blocked && !v->st.shadow) {
+		if (!busy && !v->st.nmi_blocked && !v->st.shadow) {
 			v->inject = (struct event){ .type = EVENT_NMI, .vector = VEC_NMI };
 			v->nmi_pending = false;
+			busy = true;
 		} else {
 			nmi_window = true;
 		}
 	}
 	if (irq >= 0) {
-		if (v->inject.type == EVENT_NONE && (v->rflags & RFLAGS_IF) && !v->st.shadow) {
+		if (!busy && (v->rflags & RFLAGS_IF) && !v->st.shadow) {
 			v->inject = (struct event){ .type = EVENT_INTR, .vector = (uint8_t)irq };
 			v->irq_pending[irq / 64] &= ~(1ull << irq % 64);
 			intr_window = highest_irq(v) >= 0;

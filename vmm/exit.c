@@ -124,7 +124,7 @@ void exit_handle(struct vcpu *v)
 	case EXITK_INSN: exit_insn(v); return;
 	case EXITK_MEM: exit_mem(v); return;
 	case EXITK_NMI: host_nmi(v); return;
-	case EXITK_NONE: case EXITK_INTR: case EXITK_TIMER: return; /* the host has had its interrupts */
+	case EXITK_NONE: case EXITK_INTR: case EXITK_TIMER: case EXITK_BUS_LOCK: return; /* the host has had its interrupts */
 	case EXITK_INTR_WINDOW: case EXITK_NMI_WINDOW:
 		v->event_pending = true; /* event_select looks again, and closes the window when nothing waits any more */
 		return;

@@ -38,6 +38,11 @@ static uint64_t *plain_field(struct vcpu *v, uint32_t msr)
 	return NULL;
 }
 
+static unsigned mask_slot(uint32_t msr)
+{
+	return msr == MSR_DR0_ADDR_MASK ? 0 : msr - MSR_DR1_ADDR_MASK + 1;
+}
+
 static bool read_rare(struct vcpu *v, uint32_t msr, uint64_t *val)
 {
 	uint64_t *field;
@@ -47,9 +52,15 @@ static bool read_rare(struct vcpu *v, uint32_t msr, uint64_t *val)
 	case MSR_TSC: *val = rdtsc(); return true;
 	case MSR_APIC_BASE: *val = APIC_BASE_RESET; return true;
 	case MSR_BIOS_SIGN_ID: case MSR_MTRRCAP: case MSR_MCG_CAP: *val = 0; return true;
-	case MSR_LASTBRANCHFROMIP: case MSR_LASTBRANCHTOIP: case MSR_LASTINTFROMIP: case MSR_LASTINTTOIP: case MSR_HWCR:
-		*val = 0; /* AMD has them always; records are never on (S13) */
-		return cpuid_amd();
+	case MSR_LASTBRANCHFROMIP: case MSR_LASTBRANCHTOIP: case MSR_LASTINTFROMIP: case MSR_LASTINTTOIP:
+		if (!cpuid_amd() || (v->dbg.feat & DBG_FEAT_LBR))
+			break;
+		*val = 0; /* AMD has them always; where records cannot be virtualized they are never on (S13) */
+		return true;
+	case MSR_HWCR: *val = 0; return cpuid_amd();
+	case MSR_DR0_ADDR_MASK: case MSR_DR1_ADDR_MASK: case MSR_DR1_ADDR_MASK + 1: case MSR_DR1_ADDR_MASK + 2:
+		*val = v->dbg.mask[mask_slot(msr)];
+		return v->dbg.feat & DBG_FEAT_MASKS;
 	case MSR_MISC_ENABLE: *val = MISC_ENABLE_VALUE; return !cpuid_amd();
 	case MSR_FS_BASE: case MSR_GS_BASE:
 		vcpu_need(v, VST_SEG);
@@ -58,7 +69,7 @@ static bool read_rare(struct vcpu *v, uint32_t msr, uint64_t *val)
 	}
 	field = plain_field(v, msr);
 	if (!field)
-		return false;
+		return (v->dbg.feat & DBG_FEAT_LBR) && v->be->lbr(v, msr, false, val);
 	vcpu_need(v, VST_MSR);
 	*val = *field;
 	return true;
@@ -110,7 +121,7 @@ static bool write_plain(struct vcpu *v, uint32_t msr, uint64_t val)
 	uint64_t *field = plain_field(v, msr);
 
 	if (!field)
-		return false;
+		return (v->dbg.feat & DBG_FEAT_LBR) && v->be->lbr(v, msr, true, &val);
 	switch (msr) {
 	case MSR_LSTAR: case MSR_CSTAR: case MSR_KERNEL_GS_BASE:
 		if (!canonical(val))
@@ -140,6 +151,8 @@ static bool msr_write(struct vcpu *v, uint32_t msr, uint64_t val)
 	switch (msr) {
 	case MSR_EFER: return write_efer(v, val);
 	case MSR_DEBUGCTL: return dbg_wrmsr_debugctl(&v->dbg, val);
+	case MSR_DR0_ADDR_MASK: case MSR_DR1_ADDR_MASK: case MSR_DR1_ADDR_MASK + 1: case MSR_DR1_ADDR_MASK + 2:
+		return dbg_wrmsr_mask(&v->dbg, mask_slot(msr), val);
 	case MSR_APIC_BASE: return val == APIC_BASE_RESET;
 	case MSR_BIOS_SIGN_ID: return val == 0;
 	case MSR_MISC_ENABLE: return !cpuid_amd() && val == MISC_ENABLE_VALUE;

@@ -75,13 +75,6 @@ static inline bool run_fast(struct vcpu *v, struct cpu *c)
 
 /* ---- Outer loop ---- */
 
-/* Both plans are empty: nobody uses a debug register, and the control block says so. A short cut for the common case, in the terms of
- * dbg_plan_enter() and dbg_plan_leave(); the latter's other condition, the exit's DR6, is looked at behind the exit. */
-static inline bool debug_idle(const struct dbg_cpu *c, const struct dbg_vcpu *d)
-{
-	return d->state == DBG_IDLE && !dbg_armed(c->dr7) && d->vm_dr7 == d->dr7 && d->vm_dr6 == DR6_INIT && d->vm_intercept;
-}
-
 static __attribute__((noinline)) unsigned debug_enter(struct vcpu *v, struct cpu *c)
 {
 	unsigned ops = dbg_plan_enter(v->be->dbg_caps, &c->dbg, &v->dbg);
@@ -111,7 +104,7 @@ static inline void run_once(struct vcpu *v, struct cpu *c)
 	bool idle;
 
 	event_select(v);
-	idle = debug_idle(&c->dbg, &v->dbg);
+	idle = dbg_idle(&c->dbg, &v->dbg);
 	if (__builtin_expect(!idle, 0))
 		ops = debug_enter(v, c);
 	do {
@@ -119,7 +112,7 @@ static inline void run_once(struct vcpu *v, struct cpu *c)
 		v->exits++;
 		trace_stamp(v, ops);
 	} while (run_fast(v, c));
-	if (__builtin_expect(!idle || v->exit.dr6 != DR6_INIT, 0))
+	if (__builtin_expect(!idle || v->exit.dr6 != DR6_INIT || dbg_armed(c->dbg.dr7), 0))
 		debug_leave(v, c);
 }
 

@@ -48,6 +48,7 @@ void vcpu_reset(struct vcpu *v, uint64_t rip)
 	v->want_intr_window = v->want_nmi_window = v->debugctl_open = false;
 	v->cr8 = 0;
 	v->dbg.feat = cpuid_dbg_feat();
+	v->dbg.feat |= (uint8_t)v->be->dbg_given(this_cpu(), v->dbg.feat);
 	dbg_vcpu_reset(&v->dbg);
 	dbg_vm_fields_unknown(&v->dbg);
 	if (!(v->be->dbg_caps & DBG_CAP_VM_DR6))
@@ -143,16 +144,24 @@ void vcpu_raise_db(struct vcpu *v, const struct dbg_record *r)
 		return;
 	if (e->type != EVENT_NONE) {
 		e->db.payload |= r->payload; /* causes of one boundary are one #DB (A34) */
+		e->db.emulated &= r->emulated;
 		return;
 	}
 	*e = (struct event){ .type = EVENT_FAULT, .vector = VEC_DB, .db = *r };
 }
 
+void vcpu_debugger_hit(struct vcpu *v, uint32_t hits)
+{
+	v->debugger_hits++;
+	v->debugger_dr6 = dbg_dr6_merge(DR6_INIT, hits, v->dbg.feat);
+}
+
 void vcpu_clear_shadow(struct vcpu *v)
 {
 	vcpu_need(v, VST_SHADOW);
-	if (v->st.shadow) {
+	if (v->st.shadow | v->st.pending_dbg) {
 		v->st.shadow = SHADOW_NONE;
+		v->st.pending_dbg = 0;
 		vcpu_dirty(v, VST_SHADOW);
 	}
 }
@@ -160,12 +169,17 @@ void vcpu_clear_shadow(struct vcpu *v)
 void vcpu_retired(struct vcpu *v, uint32_t hits)
 {
 	uint64_t rflags = v->rflags;
-	uint32_t payload = dbg_retire(&v->dbg, rflags, hits);
+	uint32_t payload, theirs;
 
+	vcpu_need(v, VST_SHADOW);
+	payload = dbg_retire(&v->dbg, rflags, hits | v->st.pending_dbg);
+	theirs = dbg_route(&v->dbg, &payload);
 	v->rflags = rflags & ~RFLAGS_RF;
 	vcpu_clear_shadow(v);
+	if (theirs)
+		vcpu_debugger_hit(v, theirs);
 	if (payload)
-		vcpu_raise_db(v, &(struct dbg_record){ .payload = payload, .cls = DBG_TRAP, .level = (uint8_t)v->level });
+		vcpu_raise_db(v, &(struct dbg_record){ .payload = payload, .cls = DBG_TRAP, .level = (uint8_t)v->level, .emulated = true });
 }
 
 void vcpu_skip_slow(struct vcpu *v, unsigned len, uint32_t hits)

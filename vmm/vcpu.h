@@ -34,7 +34,7 @@ enum {
 	VST_SEG = 1u << 2,    /* the other segments */
 	VST_DESC = 1u << 3,   /* gdtr, idtr */
 	VST_MSR = 1u << 4,    /* star .. sysenter_eip, pat, tsc_aux */
-	VST_SHADOW = 1u << 5, /* shadow, nmi_blocked */
+	VST_SHADOW = 1u << 5, /* shadow, nmi_blocked, pending_dbg */
 	VST_DBG = 1u << 6,    /* dbg.vm_dr6, dbg.vm_dr7, dbg.vm_intercept (commit is on dbg.vm_dirty as well) */
 	VST_CR2 = 1u << 7,
 	VST_CTL = 1u << 8,    /* want_intr_window, want_nmi_window, debugctl_open (write only) */
@@ -52,6 +52,7 @@ struct vcpu_state {
 	uint64_t star, lstar, cstar, sfmask, kernel_gs_base, sysenter_cs, sysenter_esp, sysenter_eip, pat, tsc_aux;
 	uint8_t shadow; /* SHADOW_* */
 	bool nmi_blocked;
+	uint32_t pending_dbg; /* VST_SHADOW: debug traps that hardware holds back, or is to raise at the next entry (V11, V13); with DBG_CAP_PENDING */
 };
 
 /* One always-on trace entry, stamped before the handler (at most 20 instructions). */
@@ -119,6 +120,9 @@ struct vcpu {
 	struct vm *vm;
 	void *hw;               /* the backend's own: control block(s), host-physical addresses */
 	uint64_t exits, fast_exits;
+	uint64_t debugger_hits; /* breakpoints of a debugger's own slots (Z04) */
+	uint64_t debugger_dr6;  /* DR6 as the debugger has to see it at the last one */
+	uint64_t bus_locks;     /* made by the guest, as far as the CPU tells (V21) */
 	uint64_t run_tsc;       /* host time used, in TSC ticks */
 	bool stopped;
 	unsigned exit_code;     /* enum exit_code once stopped */
@@ -167,6 +171,8 @@ void vcpu_raise(struct vcpu *v, uint8_t vec, bool has_error, uint32_t error);
 void vcpu_raise_pf(struct vcpu *v, uint64_t cr2, uint32_t error);
 /* Queues a #DB. Never overwrites another exception (rule E17): that one is a fault, so the guest comes back to the cause of the trap. */
 void vcpu_raise_db(struct vcpu *v, const struct dbg_record *r);
+/* A breakpoint of the debugger's was hit. hits: B0-3 of its slots. */
+void vcpu_debugger_hit(struct vcpu *v, uint32_t hits);
 
 /* ---- Where the guest is ---- */
 
@@ -187,7 +193,7 @@ static inline unsigned vcpu_cpl(struct vcpu *v)
 /* ---- Retirement (rules E01, E10, E11) ---- */
 
 /* An instruction has done its work; RIP stays (between REP iterations: the caller sets RF after this). Clears RF and the shadows, and queues the one
- * trap #DB that is due: the step, and hits, which are B0-3 of its I/O and data breakpoints. */
+ * trap #DB that is due: the step, hits (B0-3 of its I/O and data breakpoints), and what MOV SS before it held back (V12). */
 void vcpu_retired(struct vcpu *v, uint32_t hits);
 /* Clears the STI and MOV SS shadows. */
 void vcpu_clear_shadow(struct vcpu *v);

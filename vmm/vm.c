@@ -66,6 +66,7 @@ static struct vm *alloc_parts(const struct vm_config *cfg, const struct backend 
 	vm->id = cfg->id;
 	vm->group = cfg->group;
 	vm->lab = cfg->lab;
+	vm->bus_lock_exit = cfg->bus_lock_exit;
 	vm->budget_ms = cfg->budget_ms;
 	vm->cmdline = cfg->cmdline;
 	vm->be = be;
@@ -73,6 +74,7 @@ static struct vm *alloc_parts(const struct vm_config *cfg, const struct backend 
 	vm->vcpu = &p->vcpu;
 	uart16550_init(&p->bus.uart, vm->name);
 	p->vcpu.be = be;
+	p->vcpu.dbg.policy = (uint8_t)cfg->dbg_policy;
 	p->vcpu.vm = vm;
 	p->vcpu.peer = &p->vcpu;
 	p->vcpu.live.shadow = &unknown_shadow;

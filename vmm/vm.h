@@ -18,6 +18,7 @@ struct vm {
 	unsigned id;
 	unsigned group;      /* VMs of one group > 0 alternate on a CPU */
 	bool lab;
+	bool bus_lock_exit;  /* the host is told of each bus lock, where the CPU can (V21) */
 	unsigned budget_ms;
 	uint8_t *ram;        /* host pointer to guest-physical 0 */
 	uint64_t ram_size;   /* bytes; RAM is one range from 0 */
@@ -42,7 +43,8 @@ struct vm_module {
 struct vm_config {
 	char name[VM_NAME_MAX];
 	unsigned id, group, mem_mib, budget_ms;
-	bool lab;
+	bool lab, bus_lock_exit;
+	unsigned dbg_policy; /* enum dbg_policy */
 	struct vm_module image;
 	const char *cmdline;
 	unsigned nr_modules;

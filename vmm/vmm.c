@@ -32,12 +32,12 @@ static struct vm_module file_of(const struct vmm_module *m, const char *cmdline)
 	return (struct vm_module){ phys_to_virt(m->pa), m->len, cmdline };
 }
 
-static bool add_vm(const struct vmm_module *m, const struct vmopts *o)
+static bool add_vm(const struct vmm_config *cfg, const struct vmm_module *m, const struct vmopts *o)
 {
 	struct vm_config *c = &configs[nr_configs];
 
 	*c = (struct vm_config){ .id = nr_configs, .group = o->group, .mem_mib = o->mem_mib, .budget_ms = o->budget_ms, .lab = o->lab,
-				 .image = file_of(m, o->cmdline), .cmdline = o->cmdline };
+				 .bus_lock_exit = o->bus_lock_exit, .dbg_policy = cfg->dbg_policy, .image = file_of(m, o->cmdline), .cmdline = o->cmdline };
 	if (o->name[0])
 		str_copy(c->name, sizeof(c->name), o->name);
 	else
@@ -79,7 +79,7 @@ static bool parse_modules(const struct vmm_config *cfg)
 				log_printf("drover: module %zu: unknown option or value '%s'\n", i + 1, bad);
 				return false;
 			}
-			if (pass == 0 ? !o.module_of[0] && !add_vm(&cfg->module[i], &o) : o.module_of[0] && !add_module(&cfg->module[i], &o))
+			if (pass == 0 ? !o.module_of[0] && !add_vm(cfg, &cfg->module[i], &o) : o.module_of[0] && !add_module(&cfg->module[i], &o))
 				return false;
 		}
 	}

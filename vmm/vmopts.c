@@ -27,6 +27,8 @@ static bool option(const char *t, struct vmopts *o)
 {
 	if (str_eq(t, "lab"))
 		o->lab = true;
+	else if (str_eq(t, "buslock=exit"))
+		o->bus_lock_exit = true;
 	else if (str_starts(t, "vm="))
 		return name(t + 3, o->name);
 	else if (str_starts(t, "mem="))

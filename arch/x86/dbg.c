@@ -60,6 +60,67 @@ uint32_t dbg_payload_from_qual(uint64_t qual)
 	return (uint32_t)(qual & PAYLOAD_BITS & ~DR6_BT);
 }
 
+/* The bits that the field may have: B0-3, BLD, BS (and RTM, which drover never raises by itself). */
+#define PENDING_BITS ((uint32_t)(DR6_B_ALL | DR6_BLD | DR6_BS))
+
+uint32_t dbg_payload_from_pending(uint64_t field)
+{
+	return (uint32_t)field & PENDING_BITS;
+}
+
+uint64_t dbg_pending_from_payload(uint32_t payload)
+{
+	return (payload & PENDING_BITS) | (payload & DR6_B_ALL ? DR6_BIT12 : 0);
+}
+
+/* ---- Effective registers: the guest's, but for the slots that a debugger holds (Z01, H14) ---- */
+
+uint64_t dbg_eff_dr(const struct dbg_vcpu *v, unsigned slot)
+{
+	return v->held >> slot & 1 ? v->held_dr[slot] : v->dr[slot];
+}
+
+uint64_t dbg_eff_dr7(const struct dbg_vcpu *v)
+{
+	uint64_t dr7 = v->dr7;
+
+	for (unsigned i = 0; v->held >> i; i++)
+		if (v->held >> i & 1)
+			dr7 &= ~(DR7_ENABLE(i) | DR7_RWLEN(i));
+	return dr7 | v->held_dr7;
+}
+
+uint32_t dbg_eff_mask(const struct dbg_vcpu *v, unsigned slot)
+{
+	return v->held >> slot & 1 ? 0 : v->mask[slot];
+}
+
+bool dbg_hold(struct dbg_vcpu *v, unsigned slot, uint64_t addr, unsigned rw_len)
+{
+	if (slot > 3 || rw_len > 15 || (!(v->held >> slot & 1) && (v->dr7 & DR7_ENABLE(slot))))
+		return false;
+	v->held |= (uint8_t)(1u << slot);
+	v->held_dr[slot] = addr;
+	v->held_dr7 = (v->held_dr7 & ~DR7_RWLEN(slot)) | DR7_G(slot) | (uint64_t)rw_len << (16 + slot * 4);
+	dbg_settle(v);
+	return true;
+}
+
+void dbg_release_all(struct dbg_vcpu *v)
+{
+	v->held = 0;
+	v->held_dr7 = 0;
+	dbg_settle(v);
+}
+
+uint32_t dbg_route(const struct dbg_vcpu *v, uint32_t *payload)
+{
+	uint32_t theirs = *payload & v->held;
+
+	*payload &= ~theirs;
+	return theirs;
+}
+
 /* ---- Breakpoint match ---- */
 
 bool dbg_slot_matches(uint64_t dr, uint64_t dr7, unsigned i, enum dbg_access access, uint64_t addr, unsigned len, uint64_t cr4)
@@ -87,12 +148,24 @@ bool dbg_slot_matches(uint64_t dr, uint64_t dr7, unsigned i, enum dbg_access acc
 	return addr - start < size || start - addr < len; /* overlap, modulo 2^64 */
 }
 
+/* The masked bits of both addresses are set, which makes them equal; a byte at a time, since a mask may have holes. A port has no mask's width. */
+bool dbg_slot_matches_masked(uint64_t dr, uint64_t dr7, unsigned i, uint32_t mask, enum dbg_access access, uint64_t addr, unsigned len, uint64_t cr4)
+{
+	if (!mask || access == DBG_ACCESS_IO)
+		return dbg_slot_matches(dr, dr7, i, access, addr, len, cr4);
+	for (unsigned b = 0; b < len; b++)
+		if (dbg_slot_matches(dr | mask, dr7, i, access, (addr + b) | mask, 1, cr4))
+			return true;
+	return false;
+}
+
 uint32_t dbg_bp_hit(const struct dbg_vcpu *v, enum dbg_access access, uint64_t addr, unsigned len, uint64_t cr4)
 {
+	uint64_t dr7 = dbg_eff_dr7(v);
 	uint32_t hit = 0;
 
 	for (unsigned i = 0; i < 4; i++)
-		if ((v->dr7 & DR7_ENABLE(i)) && dbg_slot_matches(v->dr[i], v->dr7, i, access, addr, len, cr4))
+		if ((dr7 & DR7_ENABLE(i)) && dbg_slot_matches_masked(dbg_eff_dr(v, i), dr7, i, dbg_eff_mask(v, i), access, addr, len, cr4))
 			hit |= 1u << i;
 	return hit;
 }
@@ -149,8 +222,7 @@ uint32_t dbg_retire(const struct dbg_vcpu *v, uint64_t rflags, uint32_t io_or_da
 {
 	uint32_t payload = io_or_data & (uint32_t)DR6_B_ALL;
 
-	(void)v;
-	if (rflags & RFLAGS_TF)
+	if ((rflags & RFLAGS_TF) && !(v->debugctl & DEBUGCTL_BTF))
 		payload |= (uint32_t)DR6_BS;
 	return payload;
 }
@@ -207,23 +279,38 @@ enum dbg_fault dbg_mov_to_dr(struct dbg_vcpu *v, unsigned n, const struct dbg_ct
 	} else {
 		v->dr7 = dbg_dr7_fix(value, v->feat);
 		if (v->state != DBG_LIVE)
-			v->state = dbg_armed(v->dr7) ? DBG_ARMED : DBG_IDLE;
+			dbg_settle(v);
 	}
 	return DBG_OK;
 }
 
 /* ---- DEBUGCTL ---- */
 
+static uint64_t debugctl_given(unsigned feat)
+{
+	return (feat & DBG_FEAT_LBR ? DEBUGCTL_LBR : 0) | (feat & DBG_FEAT_BTF ? DEBUGCTL_BTF : 0) | (feat & DBG_FEAT_BUS_LOCK ? DEBUGCTL_BUS_LOCK : 0);
+}
+
 bool dbg_wrmsr_debugctl(struct dbg_vcpu *v, uint64_t value)
 {
 	/* AMD: bits 5:2 were "performance pin control", and old guests write them: ignored (S10). Intel: what the host refuses to run a guest with
-	 * (TR, BTS, BTINT and whatever is not announced) is refused here and nowhere else (H20). LBR and BTF are dropped, not refused, so that
-	 * a guest which tries them unasked keeps running; reading back tells it that they are not there. */
-	uint64_t dropped = v->feat & DBG_FEAT_AMD ? 0x3f : DEBUGCTL_LBR | DEBUGCTL_BTF;
+	 * (TR, BTS, BTINT and whatever is not announced) is refused here and nowhere else (H20). LBR and BTF that cannot be had are dropped, not
+	 * refused, so that a guest which tries them unasked keeps running; reading back tells it that they are not there. */
+	uint64_t given = debugctl_given(v->feat), dropped = v->feat & DBG_FEAT_AMD ? 0x3f : DEBUGCTL_LBR | DEBUGCTL_BTF;
 
-	if (value & ~dropped)
+	if (value & ~(given | dropped))
 		return false;
-	v->debugctl = 0;
+	v->debugctl = value & given;
+	return true;
+}
+
+/* ---- Address masks ---- */
+
+bool dbg_wrmsr_mask(struct dbg_vcpu *v, unsigned slot, uint64_t value)
+{
+	if (!(v->feat & DBG_FEAT_MASKS) || value & ~(v->feat & DBG_FEAT_MASKS32 ? 0xffffffffull : 0xfffull))
+		return false;
+	v->mask[slot] = (uint32_t)value;
 	return true;
 }
 
@@ -231,12 +318,14 @@ bool dbg_wrmsr_debugctl(struct dbg_vcpu *v, uint64_t value)
 
 void dbg_vcpu_reset(struct dbg_vcpu *v)
 {
-	for (unsigned i = 0; i < 4; i++)
+	for (unsigned i = 0; i < 4; i++) {
 		v->dr[i] = 0;
+		v->mask[i] = 0;
+	}
 	v->dr6 = DR6_INIT; /* never 0: that would claim a bus lock and a transaction (H07) */
 	v->dr7 = DR7_INIT;
 	v->debugctl = 0;
-	v->state = DBG_IDLE;
+	dbg_settle(v); /* a debugger keeps its slots (Z08) */
 }
 
 void dbg_cpu_reset(struct dbg_cpu *c)
@@ -245,12 +334,21 @@ void dbg_cpu_reset(struct dbg_cpu *c)
 		c->dr[i] = 0;
 	c->dr7 = DR7_INIT;
 	c->debugctl = 0;
+	c->owned_debugctl = 0;
 	c->guest_dr_loaded = false;
 }
 
 void dbg_go_live(struct dbg_vcpu *v)
 {
 	v->state = DBG_LIVE;
+}
+
+void dbg_settle(struct dbg_vcpu *v)
+{
+	if (!v->held && (v->policy == DBG_EAGER || v->policy == DBG_CACHED))
+		v->state = DBG_LIVE;
+	else
+		v->state = dbg_armed(dbg_eff_dr7(v)) ? DBG_ARMED : DBG_IDLE;
 }
 
 /* ---- Plans ---- */
@@ -262,18 +360,49 @@ static uint64_t want_vm_dr6(const struct dbg_vcpu *v)
 	return v->state == DBG_LIVE ? v->dr6 : DR6_INIT;
 }
 
+/* The DEBUGCTL that the guest is to run with, where hardware switches it: its own, and what belongs to the host and must not change (V18, V19). */
+static uint64_t want_vm_debugctl(unsigned caps, const struct dbg_cpu *c, const struct dbg_vcpu *v)
+{
+	return v->debugctl | (caps & DBG_CAP_VM_DEBUGCTL ? c->owned_debugctl : 0);
+}
+
+static bool fields_differ(unsigned caps, const struct dbg_cpu *c, const struct dbg_vcpu *v)
+{
+	return v->vm_dr7 != dbg_eff_dr7(v) || v->vm_intercept != (v->state != DBG_LIVE) || ((caps & DBG_CAP_VM_DR6) && v->vm_dr6 != want_vm_dr6(v)) ||
+	       v->vm_debugctl != want_vm_debugctl(caps, c, v);
+}
+
+static bool dr03_differ(const struct dbg_cpu *c, const struct dbg_vcpu *v)
+{
+	return c->hw_dr[0] != v->dr[0] || c->hw_dr[1] != v->dr[1] || c->hw_dr[2] != v->dr[2] || c->hw_dr[3] != v->dr[3];
+}
+
+/* Masks of the vcpu before would widen this one's breakpoints, whether or not its own CPUID has masks (H17): the host's capability decides. */
+static bool masks_differ(const struct dbg_cpu *c, const struct dbg_vcpu *v)
+{
+	uint32_t differ = 0;
+
+	for (unsigned i = 0; i < 4; i++)
+		differ |= c->hw_mask[i] ^ dbg_eff_mask(v, i);
+	return c->has_masks && differ;
+}
+
 unsigned dbg_plan_enter(unsigned caps, const struct dbg_cpu *c, const struct dbg_vcpu *v)
 {
 	unsigned ops = 0;
-	bool host_armed = dbg_armed(c->dr7);
+	bool host_armed = dbg_armed(c->dr7), cached = v->policy == DBG_CACHED && v->state == DBG_LIVE;
 
 	if (host_armed && (v->state != DBG_IDLE || !(caps & DBG_CAP_VM_DR7)))
 		ops |= DBG_OP_HOST_OFF;
-	if (v->state != DBG_IDLE)
+	if (v->state != DBG_IDLE && masks_differ(c, v))
+		ops |= DBG_OP_LOAD_MASKS;
+	if (v->state != DBG_IDLE && (!cached || dr03_differ(c, v)))
 		ops |= DBG_OP_LOAD_DR03;
-	if (v->state == DBG_LIVE && !(caps & DBG_CAP_VM_DR6))
+	if (v->state == DBG_LIVE && !(caps & DBG_CAP_VM_DR6) && (!cached || dbg_dr6_needs_reset(v->dr6))) /* the register has DR6_INIT between runs */
 		ops |= DBG_OP_LOAD_DR6;
-	if (v->vm_dr7 != v->dr7 || v->vm_intercept != (v->state != DBG_LIVE) || ((caps & DBG_CAP_VM_DR6) && v->vm_dr6 != want_vm_dr6(v)))
+	if (v->state != DBG_IDLE)
+		ops |= DBG_OP_TAKE;
+	if ((v->policy == DBG_EAGER && v->state == DBG_LIVE) || fields_differ(caps, c, v))
 		ops |= DBG_OP_VM_FIELDS;
 	return ops;
 }
@@ -281,43 +410,50 @@ unsigned dbg_plan_enter(unsigned caps, const struct dbg_cpu *c, const struct dbg
 unsigned dbg_plan_leave(unsigned caps, const struct dbg_cpu *c, const struct dbg_vcpu *v, uint64_t exit_dr6)
 {
 	unsigned ops = 0;
+	bool eager = v->policy == DBG_EAGER && v->state == DBG_LIVE;
 
 	if (v->state == DBG_LIVE) {
 		ops |= DBG_OP_SAVE_DR03 | DBG_OP_VM_FETCH;
 		if (!(caps & DBG_CAP_VM_DR6))
 			ops |= DBG_OP_SAVE_DR6;
 	}
-	if ((caps & DBG_CAP_VM_DR6) && dbg_dr6_needs_reset(exit_dr6))
+	if (v->debugctl != 0)
+		ops |= DBG_OP_VM_FETCH;
+	if (eager || ((caps & DBG_CAP_VM_DR6) && dbg_dr6_needs_reset(exit_dr6)))
 		ops |= DBG_OP_RESET_DR6;
 	if (v->state != DBG_IDLE)
 		ops |= DBG_OP_RELEASE;
 	if (dbg_armed(c->dr7)) {
 		ops |= DBG_OP_HOST_DR7;
+		if (c->hw_mask[0] | c->hw_mask[1] | c->hw_mask[2] | c->hw_mask[3])
+			ops |= DBG_OP_HOST_MASKS;
 		if (v->state != DBG_IDLE)
 			ops |= DBG_OP_HOST_DR03;
 	}
+	if (eager)
+		ops |= DBG_OP_HOST_DR7 | DBG_OP_HOST_DR03;
 	return ops;
 }
 
 /* Fields that the executor is to hand to the backend. Kept here because the values are policy. */
-void dbg_vm_fields(unsigned caps, struct dbg_vcpu *v)
+void dbg_vm_fields(unsigned caps, const struct dbg_cpu *c, struct dbg_vcpu *v)
 {
 	v->vm_dr6 = caps & DBG_CAP_VM_DR6 ? want_vm_dr6(v) : DR6_INIT; /* not there: always the same, so that the run loop need not ask */
-	v->vm_dr7 = v->dr7;
+	v->vm_dr7 = dbg_eff_dr7(v);
 	v->vm_intercept = v->state != DBG_LIVE;
+	v->vm_debugctl = want_vm_debugctl(caps, c, v);
+	v->vm_lbrv = (caps & DBG_CAP_LBRV) && v->vm_debugctl != 0; /* S12: only for a guest that uses it */
 	v->vm_dirty = true;
 }
 
 void dbg_vm_fields_taken(unsigned caps, struct dbg_vcpu *v)
 {
-	if (caps & DBG_CAP_VM_DR6)
-		v->dr6 = v->vm_dr6;
-	v->dr7 = v->vm_dr7;
-}
-
-void dbg_end_live(struct dbg_vcpu *v)
-{
-	v->state = dbg_armed(v->dr7) ? DBG_ARMED : DBG_IDLE;
+	if (v->state == DBG_LIVE) {
+		if (caps & DBG_CAP_VM_DR6)
+			v->dr6 = v->vm_dr6;
+		v->dr7 = v->vm_dr7;
+	}
+	v->debugctl &= v->vm_debugctl; /* hardware only ever clears: a #DB that it delivered itself has (A30, A31) */
 }
 
 void dbg_vm_fields_unknown(struct dbg_vcpu *v)

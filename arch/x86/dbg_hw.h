@@ -7,6 +7,7 @@
 #include <stdint.h>
 
 #include "arch/x86/dbg.h"
+#include "arch/x86/def/cpuid.h"
 #include "arch/x86/def/msr.h"
 #include "arch/x86/insn.h"
 
@@ -38,6 +39,19 @@ static inline void hw_write_dr(struct dbg_cpu *c, unsigned n, uint64_t v)
 	case 6: __asm__ volatile("mov %0, %%db6" : : "r"(v) : "memory"); break;
 	case 7: __asm__ volatile("mov %0, %%db7" : : "r"(v) : "memory"); break;
 	}
+}
+
+/* Has this CPU AMD's address masks? Some emulators announce them and have none. */
+static inline bool hw_has_masks(void)
+{
+	return cpuid(0x80000000, 0).eax >= 0x80000001 && (cpuid(0x80000001, 0).ecx & CPUID_81_ECX_DBEXT) && wrmsr_safe(MSR_DR0_ADDR_MASK, 0);
+}
+
+/* AMD's address mask of slot 0-3; only where dbg_cpu.has_masks says so. */
+static inline void hw_write_mask(struct dbg_cpu *c, unsigned slot, uint32_t mask)
+{
+	c->count[DBG_COUNT_MASK_WRITE]++;
+	wrmsr(slot == 0 ? MSR_DR0_ADDR_MASK : MSR_DR1_ADDR_MASK + slot - 1, mask);
 }
 
 /* DEBUGCTL. The plain forms only when dbg_cpu.has_debugctl says that the MSR is there. */

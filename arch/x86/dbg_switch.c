@@ -4,31 +4,62 @@
 
 #include "arch/x86/dbg_hw.h"
 
+static void put_dr(struct dbg_cpu *c, unsigned i, uint64_t v)
+{
+	hw_write_dr(c, i, v);
+	c->hw_dr[i] = v;
+}
+
 static void load_dr03(struct dbg_cpu *c, const uint64_t dr[4])
 {
 	for (unsigned i = 0; i < 4; i++)
-		hw_write_dr(c, i, dr[i]);
+		put_dr(c, i, dr[i]);
+}
+
+/* A debugger's slots among them, or (cached policy) only those that hardware does not hold. */
+static void load_guest_dr03(struct dbg_cpu *c, const struct dbg_vcpu *v)
+{
+	for (unsigned i = 0; i < 4; i++)
+		if (v->policy != DBG_CACHED || v->state != DBG_LIVE || c->hw_dr[i] != v->dr[i])
+			put_dr(c, i, dbg_eff_dr(v, i));
+}
+
+static void put_mask(struct dbg_cpu *c, unsigned i, uint32_t mask)
+{
+	if (c->hw_mask[i] == mask)
+		return;
+	hw_write_mask(c, i, mask);
+	c->hw_mask[i] = mask;
+}
+
+static void zero_masks(struct dbg_cpu *c)
+{
+	for (unsigned i = 0; i < 4; i++)
+		put_mask(c, i, 0);
 }
 
 void dbg_do_enter(unsigned ops, unsigned caps, struct dbg_cpu *c, struct dbg_vcpu *v)
 {
 	if (ops & DBG_OP_HOST_OFF)
 		hw_write_dr(c, 7, DR7_INIT); /* before any address changes: a host slot must not match a guest's address (H04) */
-	if (ops & DBG_OP_LOAD_DR03) {
+	if (ops & DBG_OP_LOAD_MASKS)
+		for (unsigned i = 0; i < 4; i++)
+			put_mask(c, i, dbg_eff_mask(v, i));
+	if (ops & DBG_OP_TAKE)
 		c->guest_dr_loaded = true;
-		load_dr03(c, v->dr);
-	}
+	if (ops & DBG_OP_LOAD_DR03)
+		load_guest_dr03(c, v);
 	if (ops & DBG_OP_LOAD_DR6)
 		hw_write_dr(c, 6, v->dr6); /* here, and nowhere in the inner loop (H11) */
 	if (ops & DBG_OP_VM_FIELDS)
-		dbg_vm_fields(caps, v);
+		dbg_vm_fields(caps, c, v);
 }
 
 void dbg_do_leave(unsigned ops, unsigned caps, struct dbg_cpu *c, struct dbg_vcpu *v)
 {
 	if (ops & DBG_OP_SAVE_DR03)
 		for (unsigned i = 0; i < 4; i++)
-			v->dr[i] = hw_read_dr(c, i);
+			v->dr[i] = c->hw_dr[i] = hw_read_dr(c, i);
 	if (ops & DBG_OP_VM_FETCH)
 		dbg_vm_fields_taken(caps, v);
 	if (ops & DBG_OP_SAVE_DR6) {
@@ -36,6 +67,8 @@ void dbg_do_leave(unsigned ops, unsigned caps, struct dbg_cpu *c, struct dbg_vcp
 		if (dbg_dr6_needs_reset(v->dr6))
 			ops |= DBG_OP_RESET_DR6;
 	}
+	if (ops & DBG_OP_HOST_MASKS)
+		zero_masks(c);
 	if (ops & DBG_OP_HOST_DR03)
 		load_dr03(c, c->dr);
 	if (ops & DBG_OP_RELEASE)
@@ -45,8 +78,7 @@ void dbg_do_leave(unsigned ops, unsigned caps, struct dbg_cpu *c, struct dbg_vcp
 		if (caps & DBG_CAP_VM_DR6)
 			dbg_vm_fields_unknown(v);
 	}
-	if (v->state == DBG_LIVE)
-		dbg_end_live(v);
+	dbg_settle(v);
 	if (ops & DBG_OP_HOST_DR7)
 		hw_write_dr(c, 7, c->dr7); /* last: from here on the host can trap (H05) */
 }
@@ -55,7 +87,11 @@ void dbg_reflect_live(unsigned caps, struct dbg_cpu *c, struct dbg_vcpu *v, cons
 {
 	uint64_t old, new;
 
-	v->debugctl &= ~(DEBUGCTL_LBR | DEBUGCTL_BTF);
+	if (v->debugctl & (DEBUGCTL_LBR | DEBUGCTL_BTF)) {
+		v->debugctl &= ~(DEBUGCTL_LBR | DEBUGCTL_BTF);
+		v->vm_debugctl &= ~(DEBUGCTL_LBR | DEBUGCTL_BTF);
+		v->vm_dirty = true;
+	}
 	if (caps & DBG_CAP_DB_APPLIED)
 		return;
 	old = hw_read_dr(c, 6);
@@ -68,16 +104,14 @@ void dbg_reflect_live(unsigned caps, struct dbg_cpu *c, struct dbg_vcpu *v, cons
 	}
 }
 
-void dbg_debugctl_before(unsigned caps, struct dbg_cpu *c)
+void dbg_debugctl_before(struct dbg_cpu *c)
 {
-	if (dbg_debugctl_zero_before(caps, c))
-		hw_write_debugctl(c, 0);
+	hw_write_debugctl(c, 0);
 }
 
-void dbg_debugctl_after(unsigned caps, struct dbg_cpu *c)
+void dbg_debugctl_after(struct dbg_cpu *c)
 {
-	if (dbg_debugctl_restore_after(caps, c))
-		hw_write_debugctl(c, c->debugctl);
+	hw_write_debugctl(c, c->debugctl);
 }
 
 /* ---- The host's own debug state ---- */
@@ -89,8 +123,13 @@ void dbg_host_init(struct dbg_cpu *c)
 	dbg_cpu_reset(c);
 	hw_write_dr(c, 7, DR7_INIT); /* off first: firmware may have left anything in the others */
 	for (unsigned i = 0; i < 4; i++)
-		hw_write_dr(c, i, 0);
+		put_dr(c, i, 0);
 	hw_write_dr(c, 6, DR6_INIT);
+	c->has_masks = hw_has_masks();
+	for (unsigned i = 0; c->has_masks && i < 4; i++) { /* one that another user of the machine left would widen breakpoints (H17) */
+		hw_write_mask(c, i, 0);
+		c->hw_mask[i] = 0;
+	}
 	c->has_debugctl = hw_try_read_debugctl(c, &v);
 	if (c->has_debugctl && v != 0)
 		hw_write_debugctl(c, 0);
@@ -102,6 +141,7 @@ static void host_apply(struct dbg_cpu *c)
 	if (c->guest_dr_loaded)
 		return;
 	hw_write_dr(c, 7, DR7_INIT);
+	zero_masks(c);
 	load_dr03(c, c->dr);
 	hw_write_dr(c, 7, c->dr7);
 }
@@ -132,6 +172,7 @@ bool dbg_host_set_debugctl(struct dbg_cpu *c, uint64_t v)
 		return false;
 	if (hw_try_read_debugctl(c, &got) && got == v) {
 		c->debugctl = v;
+		c->owned_debugctl = v & DEBUGCTL_FREEZE_IN_SMM;
 		return true;
 	}
 	hw_write_debugctl(c, c->debugctl); /* an emulator that swallows the write */

@@ -14,13 +14,14 @@ void dbg_do_leave(unsigned ops, unsigned caps, struct dbg_cpu *c, struct dbg_vcp
  * live DR6 (read, merge, write: not a reload, H11) and GD cleared in vm_dr7 (the caller fetched vm_dr7; vm_dirty tells if it changed). */
 void dbg_reflect_live(unsigned caps, struct dbg_cpu *c, struct dbg_vcpu *v, const struct dbg_record *r);
 
-/* DEBUGCTL bracket of backend->run: before with interrupts (SVM: GIF) off, after likewise; from the shadow, never by RDMSR (H16). */
-void dbg_debugctl_before(unsigned caps, struct dbg_cpu *c);
-void dbg_debugctl_after(unsigned caps, struct dbg_cpu *c);
+/* The two writes of backend->run's DEBUGCTL bracket, when dbg_debugctl_zero_before() and dbg_debugctl_restore_after() ask for them; with interrupts
+ * (SVM: GIF) off; from the shadow, never by RDMSR (H16). */
+void dbg_debugctl_before(struct dbg_cpu *c);
+void dbg_debugctl_after(struct dbg_cpu *c);
 
 /* ---- The host's own debug state ---- */
 
-/* At bring-up of a CPU: DR7 = DR7_INIT, DR6 = DR6_INIT, DR0-3 = 0; finds out whether DEBUGCTL exists, and sets it to 0. */
+/* At bring-up of a CPU: DR7 = DR7_INIT, DR6 = DR6_INIT, DR0-3 = 0; finds out whether DEBUGCTL exists, and sets it to 0; address masks 0. */
 void dbg_host_init(struct dbg_cpu *c);
 /* Arms slot 0-3 of the host at a linear address; rw_len: DR7's nibble. False: slot out of range. Takes effect at once. */
 bool dbg_host_set_bp(struct dbg_cpu *c, unsigned slot, uint64_t addr, unsigned rw_len);

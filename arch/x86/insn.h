@@ -317,4 +317,23 @@ static inline uint8_t touch8(const volatile uint8_t *p)
 	return v;
 }
 
+/* Runs two NOPs and a jump with TF set, for dbg_probe.c. The #DB handler clears TF in its frame. Returns where the jump goes to. */
+static inline uint64_t step_over_jump(void)
+{
+	uint64_t target;
+
+	__asm__ volatile("lea 1f(%%rip), %0\n\t"
+			 "pushfq\n\t"
+			 "orq $0x100, (%%rsp)\n\t"
+			 "popfq\n\t"
+			 "nop\n\t"
+			 "nop\n\t"
+			 "jmp 1f\n\t"
+			 "nop\n"
+			 "1:\tnop\n\t"
+			 "nop"
+			 : "=r"(target) : : "memory", "cc");
+	return target;
+}
+
 #endif

@@ -21,6 +21,7 @@
 #define CPUID_7_ECX_BLD (1u << 24) /* bus lock detect: DR6.BLD, DEBUGCTL[2] */
 #define CPUID_81_ECX_SVM (1u << 2)
 #define CPUID_81_ECX_DBEXT (1u << 26) /* DRn_ADDR_MASK MSRs */
+#define CPUID_81_ECX_DBEXT32 (1u << 30) /* their upper 20 bits too */
 #define CPUID_81_EDX_NX (1u << 20)
 #define CPUID_81_EDX_PAGE1G (1u << 26)
 #define CPUID_81_EDX_RDTSCP (1u << 27)

@@ -40,5 +40,6 @@
 #define DEBUGCTL_LBR (1ull << 0)
 #define DEBUGCTL_BTF (1ull << 1)
 #define DEBUGCTL_BUS_LOCK (1ull << 2)
+#define DEBUGCTL_FREEZE_IN_SMM (1ull << 14)
 
 #endif

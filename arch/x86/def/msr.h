@@ -22,6 +22,11 @@
 #define MSR_LASTBRANCHTOIP 0x1dc
 #define MSR_LASTINTFROMIP 0x1dd
 #define MSR_LASTINTTOIP 0x1de
+#define MSR_LBR_SELECT 0x1c8
+#define MSR_LBR_TOS 0x1c9
+#define MSR_LBR_FROM 0x680 /* and up: the stack */
+#define MSR_LBR_TO 0x6c0
+#define MSR_LBR_INFO 0xdc0
 #define MSR_PAT 0x277
 #define MSR_PAT_RESET 0x0007040600070406ull
 #define MSR_MTRR_DEF_TYPE 0x2ff

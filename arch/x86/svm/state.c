@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Guest state between struct vcpu and SVM's control block: fetch and commit of groups, the event to inject. */
+#include "arch/x86/def/cpuid.h"
 #include "arch/x86/def/cr.h"
 #include "arch/x86/def/dr.h"
 #include "arch/x86/def/msr.h"
@@ -94,6 +95,8 @@ void svm_fetch(struct vcpu *v, uint32_t groups)
 	if (groups & VST_DBG) {
 		v->dbg.vm_dr6 = b->dr6;
 		v->dbg.vm_dr7 = b->dr7;
+		if (v->dbg.vm_lbrv)
+			v->dbg.vm_debugctl = b->dbgctl;
 	}
 	v->st_valid |= groups;
 }
@@ -140,7 +143,28 @@ static void commit_dbg(struct vcpu *v, struct vmcb *b)
 	b->dr7 = v->dbg.vm_dr7;
 	svm_set_intercept(b, VMCB_I_DR, 0xffffffff, v->dbg.vm_intercept);
 	b->clean &= ~VMCB_CLEAN_DR; /* S01 */
+	if (svm_feat.edx & CPUID_SVM_EDX_LBRV) {
+		b->lbr_control = v->dbg.vm_lbrv ? VMCB_LBR_ENABLE : 0; /* S12 */
+		b->dbgctl = v->dbg.vm_debugctl;
+		b->clean &= ~VMCB_CLEAN_LBR; /* else hardware may run on with the DEBUGCTL that it remembers */
+	}
 	v->dbg.vm_dirty = false;
+}
+
+/* The VMCB keeps the four records while LBR virtualization is off; no guest writes them (S13). */
+bool svm_lbr(struct vcpu *v, uint32_t msr, bool write, uint64_t *val)
+{
+	const struct vmcb *b = svm_hw(v)->vmcb;
+
+	if (write)
+		return false;
+	switch (msr) {
+	case MSR_LASTBRANCHFROMIP: *val = b->br_from; return true;
+	case MSR_LASTBRANCHTOIP: *val = b->br_to; return true;
+	case MSR_LASTINTFROMIP: *val = b->last_excp_from; return true;
+	case MSR_LASTINTTOIP: *val = b->last_excp_to; return true;
+	}
+	return false;
 }
 
 static void commit(struct vcpu *v, struct svm_vcpu *hw, uint32_t groups)

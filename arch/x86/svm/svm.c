@@ -35,6 +35,7 @@ static const struct {
 	{ CPUID_SVM_EDX_VMCB_CLEAN, false, "VMCB clean bits" },
 	{ CPUID_SVM_EDX_FLUSH_BY_ASID, false, "flush by ASID" },
 	{ CPUID_SVM_EDX_DECODE_ASSISTS, false, "decode assists" },
+	{ CPUID_SVM_EDX_LBRV, false, "LBR virtualization" },
 };
 
 static bool has_svm(void)
@@ -86,7 +87,7 @@ static void read_features(void)
 	svm_feat.edx = ext.edx;
 	svm_feat.nr_asids = ext.ebx;
 	svm_feat.rdtscp = (e1.edx & CPUID_81_EDX_RDTSCP) != 0;
-	svm_feat.dbext = (e1.ecx & CPUID_81_ECX_DBEXT) != 0;
+	svm_feat.dbext32 = (e1.ecx & CPUID_81_ECX_DBEXT32) != 0;
 	svm_feat.xsave = (f1.ecx & CPUID_1_ECX_XSAVE) != 0;
 	svm_feat.monitor = (f1.ecx & CPUID_1_ECX_MONITOR) != 0;
 	svm_feat.clean = ext.edx & CPUID_SVM_EDX_VMCB_CLEAN ? VMCB_CLEAN_ALL : 0;
@@ -102,16 +103,6 @@ static void log_features(void)
 }
 
 /* ---- on and off ---- */
-
-/* A mask that another user of the machine left would widen a guest's breakpoints (H17). */
-static void zero_dr_masks(void)
-{
-	if (!svm_feat.dbext)
-		return;
-	wrmsr_safe(MSR_DR0_ADDR_MASK, 0);
-	for (uint32_t i = 0; i < 3; i++)
-		wrmsr_safe(MSR_DR1_ADDR_MASK + i, 0);
-}
 
 static bool svm_cpu_on(struct cpu *c)
 {
@@ -141,7 +132,6 @@ static bool svm_cpu_on(struct cpu *c)
 	}
 	wrmsr(MSR_VM_HSAVE_PA, virt_to_phys(s->hsave));
 	vmsave(virt_to_phys(s->host));
-	zero_dr_masks();
 	log_features();
 	return true;
 }
@@ -198,11 +188,11 @@ static void svm_run(struct vcpu *v, struct cpu *c)
 
 	/* GIF off: nothing, not even an NMI, gets between the DEBUGCTL writes and the guest (S07). */
 	clgi();
-	if (dbg_debugctl_zero_before(SVM_DBG_CAPS, &c->dbg))
-		dbg_debugctl_before(SVM_DBG_CAPS, &c->dbg);
+	if (dbg_debugctl_zero_before(SVM_DBG_CAPS, &c->dbg, &v->dbg))
+		dbg_debugctl_before(&c->dbg);
 	svm_switch(v, hw->vmcb_pa, hw->host_pa);
-	if (dbg_debugctl_restore_after(SVM_DBG_CAPS, &c->dbg))
-		dbg_debugctl_after(SVM_DBG_CAPS, &c->dbg);
+	if (dbg_debugctl_restore_after(&c->dbg, &v->dbg))
+		dbg_debugctl_after(&c->dbg);
 	stgi();
 
 	v->exit.tsc = rdtsc();
@@ -214,6 +204,16 @@ static void svm_run(struct vcpu *v, struct cpu *c)
 	v->rflags = b->rflags;
 	v->st_valid = 0;
 	svm_decode(v, c);
+}
+
+/* DEBUGCTL and its friends only where VMRUN and #VMEXIT switch them, and only what this CPU was seen to do (dbg_probe.c). Masks need no help. */
+static unsigned svm_dbg_given(const struct cpu *c, unsigned feat)
+{
+	unsigned given = c->dbg.has_masks ? DBG_FEAT_MASKS | (svm_feat.dbext32 ? DBG_FEAT_MASKS32 : 0) : 0;
+
+	if (svm_feat.edx & CPUID_SVM_EDX_LBRV)
+		given |= (c->dbg.can & (DBG_FEAT_LBR | DBG_FEAT_BTF)) | (feat & DBG_FEAT_BLD ? DBG_FEAT_BUS_LOCK : 0);
+	return given;
 }
 
 /* Nested page tables are walked as user-mode accesses: every level needs U. Accessed and dirty are set already, to save the CPU the writes. */
@@ -229,6 +229,8 @@ static const struct slat_format svm_slat = {
 const struct backend svm_backend = {
 	.name = "svm",
 	.dbg_caps = SVM_DBG_CAPS,
+	.dbg_given = svm_dbg_given,
+	.lbr = svm_lbr,
 	.guest_feature = HC_FEATURE_SVM,
 	.slat = &svm_slat,
 	.probe = svm_probe,

@@ -11,13 +11,13 @@
 
 /* Guest DR6 and DR7 are in the VMCB, host DR6 is not put back (H06), DEBUGCTL is switched with LBR virtualization only (S07), and an intercepted
  * #DB has already changed DR6 and DR7.GD (S05). */
-#define SVM_DBG_CAPS (DBG_CAP_VM_DR6 | DBG_CAP_VM_DR7 | DBG_CAP_DB_APPLIED)
+#define SVM_DBG_CAPS (DBG_CAP_VM_DR6 | DBG_CAP_VM_DR7 | DBG_CAP_DB_APPLIED | DBG_CAP_LBRV)
 
 /* What the CPU has, read once by probe. */
 struct svm_features {
 	uint32_t edx;        /* CPUID 8000_000A EDX */
 	uint32_t nr_asids;
-	bool rdtscp, xsave, monitor, dbext;
+	bool rdtscp, xsave, monitor, dbext32;
 	uint32_t clean;      /* VMCB_CLEAN_* to claim after an exit: 0 when the CPU has no clean bits */
 	uint8_t flush;       /* VMCB_TLB_* that flushes one guest */
 };
@@ -76,6 +76,7 @@ void svm_fetch(struct vcpu *v, uint32_t groups);
 void svm_prepare(struct vcpu *v);
 /* After a refused entry: what was entered back into the control block and v. */
 void svm_entry_refused(struct vcpu *v);
+bool svm_lbr(struct vcpu *v, uint32_t msr, bool write, uint64_t *val); /* backend.h: lbr */
 
 /* exit.c */
 void svm_decode(struct vcpu *v, struct cpu *c);

@@ -61,6 +61,7 @@ static const struct ctl_bit bits[] = {
 	{ CTL_PROC2, 18, OFF, "EPT-violation #VE" },
 	{ CTL_PROC2, 20, OFF, "XSAVES" }, /* off: #UD in the guest, so IA32_XSS needs no switching */
 	{ CTL_PROC2, 25, OFF, "TSC scaling" },
+	{ CTL_PROC2, 30, MAY, "VMM bus-lock detection" }, /* vmcs.c: for a VM with buslock=exit (V21) */
 	{ CTL_EXIT, 2, MUST, "save debug controls" }, /* rule V07 */
 	{ CTL_EXIT, 9, MUST, "64-bit host" },
 	{ CTL_EXIT, 12, OFF, "load PERF_GLOBAL_CTRL (exit)" },

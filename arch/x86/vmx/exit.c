@@ -257,6 +257,8 @@ void vmx_decode(struct vcpu *v, struct cpu *c, unsigned fail)
 	e->hw_info = qual = r->flags & QUAL ? vmcs_read(VMCS_EXIT_QUALIFICATION) : 0;
 	if (r->flags & VEC)
 		decode_vectoring(e);
+	if (r->kind == EXITK_BUS_LOCK || (e->hw_reason & EXIT_REASON_BUS_LOCK))
+		v->bus_locks++; /* V21: once, whatever ended the guest; the instruction is over, and nothing is injected */
 	if ((r->flags & FAULT) && (v->rflags & RFLAGS_TF) && quirks_auto)
 		quirk_pend_bs();
 
@@ -275,7 +277,8 @@ void vmx_decode(struct vcpu *v, struct cpu *c, unsigned fail)
 	case EXITK_MEM: decode_ept(e, qual); break;
 	case EXITK_ENTRY_FAIL: e->u.fail.code = e->hw_reason; break;
 	case EXITK_NONE: case EXITK_INTR: case EXITK_NMI: case EXITK_INTR_WINDOW: case EXITK_NMI_WINDOW: case EXITK_CPUID: case EXITK_HLT:
-	case EXITK_HYPERCALL: case EXITK_XSETBV: case EXITK_TASK_SWITCH: case EXITK_TRIPLE: case EXITK_UNKNOWN: case EXITK_NR:
+	case EXITK_HYPERCALL: case EXITK_XSETBV: case EXITK_TASK_SWITCH: case EXITK_TRIPLE: case EXITK_UNKNOWN: case EXITK_BUS_LOCK:
+	case EXITK_NR:
 		break;
 	}
 }

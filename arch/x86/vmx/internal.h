@@ -33,6 +33,7 @@ enum ctl_word { CTL_PIN, CTL_PROC, CTL_PROC2, CTL_EXIT, CTL_ENTRY, CTL_NR };
 #define PROC2_RDTSCP (1u << 3)
 #define PROC2_VPID (1u << 5)
 #define PROC2_UNRESTRICTED (1u << 7)
+#define PROC2_BUS_LOCK (1u << 30)
 #define PIN_EXT_INTR (1u << 0)
 #define PIN_NMI (1u << 3)
 #define PIN_VIRTUAL_NMI (1u << 5)
@@ -101,6 +102,7 @@ enum { VMX_TYPE_INTR = 0, VMX_TYPE_NMI = 2, VMX_TYPE_EXC = 3, VMX_TYPE_SOFT_INT 
 #define PEND_ENABLED (1ull << 12)
 
 #define EXIT_REASON_ENTRY_FAIL (1u << 31)
+#define EXIT_REASON_BUS_LOCK (1u << 26) /* the instruction before the exit made one */
 #define HW_REASON_VMFAIL 0xffffffffu /* exit.hw_reason when VMLAUNCH/VMRESUME itself failed; u.fail.code is the VM-instruction error */
 
 /* ---- Per CPU, VM, vcpu ---- */
@@ -121,6 +123,7 @@ struct vmx_vm {
 
 /* MSRs that the guest uses directly and that hardware does not switch. */
 #define VMX_SWAPPED_MSRS 6
+#define VMX_LBR_MAX 98 /* lbr.c: LBR_SELECT, TOS, 32 times FROM, TO, INFO */
 
 struct vmx_vcpu {
 	uint64_t host_rsp; /* as in the VMCS. Offsets 0 and 8 are used by switch.S */
@@ -128,11 +131,13 @@ struct vmx_vcpu {
 	bool loaded;       /* between vcpu_load and vcpu_put */
 	bool debugctl_open;
 	uint32_t proc;     /* as in the VMCS */
-	uint64_t rip, rsp, rflags; /* as in the VMCS */
+	uint64_t rip, rsp, rflags, debugctl; /* as in the VMCS; debugctl may have lost bits there since (VST_DBG) */
 	void *vmcs;
 	uint64_t vmcs_pa;
 	struct vmx_vm *vm;
 	uint64_t host_msr[VMX_SWAPPED_MSRS];
+	bool lbr_loaded;   /* the CPU's branch records are this guest's, and newer than lbr[] */
+	uint64_t lbr[VMX_LBR_MAX];
 	struct desc_ptr host_gdt, host_idt;
 };
 _Static_assert(offsetof(struct vmx_vcpu, launched) == 8, "switch.S");
@@ -177,8 +182,8 @@ static inline uint64_t vmcs_peek(enum vmcs_field f)
 }
 
 void vmx_make_current(struct vmx_vcpu *hw, struct cpu *c);
-/* Controls and the guest fields that never change; the VMCS is current. */
-void vmcs_init(struct vmx_vcpu *hw);
+/* Controls and the guest fields that never change; the VMCS is current. bus_lock_exit: where the CPU has it. */
+void vmcs_init(struct vmx_vcpu *hw, bool bus_lock_exit);
 /* Host-state area for this CPU, from the CPU itself. */
 void vmcs_write_host(struct cpu *c);
 /* The MSRs that the guest uses directly (SYSCALL's, KernelGSBase, TSC_AUX): v->st from/to the CPU; and the host's set out of the way. */
@@ -192,6 +197,13 @@ void vmx_fetch(struct vcpu *v, uint32_t groups);
 void vmx_commit(struct vcpu *v);
 /* Rules V09, V10: PENDING_DBG.BS agrees with TF whenever the entry has an STI or MOV SS shadow. */
 void vmx_sync_pending_bs(const struct vcpu *v);
+
+/* ---- lbr.c ---- */
+void vmx_lbr_init(void);  /* finds the CPU's stack */
+bool vmx_lbr_known(void); /* it is one that drover can give to guests */
+void vmx_lbr_load(struct vmx_vcpu *hw);
+void vmx_lbr_save(struct vmx_vcpu *hw);
+bool vmx_lbr(struct vcpu *v, uint32_t msr, bool write, uint64_t *val); /* backend.h: lbr */
 
 /* ---- exit.c ---- */
 /* fail: what vmx_enter returned. */

@@ -123,6 +123,7 @@ static void fetch_shadow(struct vcpu_state *st)
 
 	st->shadow = i & INTR_MOV_SS ? SHADOW_MOV_SS : i & INTR_STI ? SHADOW_STI : SHADOW_NONE;
 	st->nmi_blocked = (i & INTR_NMI) != 0;
+	st->pending_dbg = dbg_payload_from_pending(vmcs_read(VMCS_GUEST_PENDING_DBG));
 }
 
 static void commit_shadow(const struct vcpu *v)
@@ -130,11 +131,12 @@ static void commit_shadow(const struct vcpu *v)
 	static const uint8_t bit[] = { [SHADOW_NONE] = 0, [SHADOW_STI] = INTR_STI, [SHADOW_MOV_SS] = INTR_MOV_SS };
 
 	vmcs_write(VMCS_GUEST_INTERRUPTIBILITY, bit[v->st.shadow] | (v->st.nmi_blocked ? INTR_NMI : 0));
+	vmcs_write(VMCS_GUEST_PENDING_DBG, dbg_pending_from_payload(v->st.pending_dbg));
 	if (v->st.shadow != SHADOW_NONE)
 		vmx_sync_pending_bs(v);
 }
 
-/* The entry check wants BS = TF & !BTF under a shadow (BTF is never on in GUEST_DEBUGCTL). Hardware saved the two in agreement, but software
+/* The entry check wants BS = TF & !BTF under a shadow. Hardware saved the two in agreement, but software
  * may have set TF or the shadow since, or a #DB was intercepted whose BS went into the exit qualification: XSA-308 is this check
  * failing at the guest's will. */
 void vmx_sync_pending_bs(const struct vcpu *v)
@@ -144,7 +146,7 @@ void vmx_sync_pending_bs(const struct vcpu *v)
 	if (!(vmcs_read32(VMCS_GUEST_INTERRUPTIBILITY) & (INTR_STI | INTR_MOV_SS)))
 		return;
 	pend = vmcs_read(VMCS_GUEST_PENDING_DBG);
-	want = v->rflags & RFLAGS_TF ? pend | PEND_BS : pend & ~PEND_BS;
+	want = (v->rflags & RFLAGS_TF) && !(v->dbg.vm_debugctl & DEBUGCTL_BTF) ? pend | PEND_BS : pend & ~PEND_BS; /* V20: as BTF is now */
 	if (want != pend)
 		vmcs_write(VMCS_GUEST_PENDING_DBG, want);
 }
@@ -159,6 +161,8 @@ static void set_proc(struct vmx_vcpu *hw, uint32_t bit, bool on)
 static void commit_dbg(struct vcpu *v, struct vmx_vcpu *hw)
 {
 	vmcs_write(VMCS_GUEST_DR7, v->dbg.vm_dr7);
+	if (hw->debugctl != v->dbg.vm_debugctl)
+		vmcs_write(VMCS_GUEST_DEBUGCTL, hw->debugctl = v->dbg.vm_debugctl);
 	set_proc(hw, PROC_MOV_DR, v->dbg.vm_intercept);
 	v->dbg.vm_dirty = false;
 }
@@ -200,8 +204,11 @@ void vmx_fetch(struct vcpu *v, uint32_t groups)
 	}
 	if (groups & VST_SHADOW)
 		fetch_shadow(st);
-	if ((groups & VST_DBG) && !v->dbg.vm_dirty) /* what waits to be committed is newer than the VMCS */
+	if ((groups & VST_DBG) && !v->dbg.vm_dirty) { /* what waits to be committed is newer than the VMCS */
 		v->dbg.vm_dr7 = vmcs_read(VMCS_GUEST_DR7);
+		if (hw->debugctl)
+			v->dbg.vm_debugctl = hw->debugctl = vmcs_read(VMCS_GUEST_DEBUGCTL);
+	}
 	if ((groups & VST_CR2) && hw->loaded)
 		st->cr2 = read_cr2();
 }

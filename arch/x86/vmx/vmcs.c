@@ -28,13 +28,15 @@ static void init_timer(void)
 	vmcs_write(VMCS_PREEMPTION_TIMER, tsc_from_us(VMX_TIMER_US) >> (vmx_caps.misc & MISC_TIMER_SHIFT));
 }
 
-void vmcs_init(struct vmx_vcpu *hw)
+void vmcs_init(struct vmx_vcpu *hw, bool bus_lock_exit)
 {
+	uint32_t bus_lock = bus_lock_exit ? vmx_caps.allowed1[CTL_PROC2] & PROC2_BUS_LOCK : 0;
+
 	hw->proc = vmx_caps.base[CTL_PROC] | PROC_MOV_DR;
 	vmcs_write(VMCS_PIN_CTL, vmx_caps.base[CTL_PIN]);
 	init_timer();
 	vmcs_write(VMCS_PROC_CTL, hw->proc);
-	vmcs_write(VMCS_PROC2_CTL, vmx_caps.base[CTL_PROC2]);
+	vmcs_write(VMCS_PROC2_CTL, vmx_caps.base[CTL_PROC2] | bus_lock);
 	vmcs_write(VMCS_EXIT_CTL, vmx_caps.base[CTL_EXIT]);
 	vmcs_write(VMCS_ENTRY_CTL, vmx_caps.base[CTL_ENTRY]);
 
@@ -55,6 +57,7 @@ void vmcs_init(struct vmx_vcpu *hw)
 
 	vmcs_write(VMCS_LINK_POINTER, ~0ull);
 	vmcs_write(VMCS_GUEST_DEBUGCTL, 0);
+	hw->debugctl = 0;
 	vmcs_write(VMCS_GUEST_PENDING_DBG, 0);
 	vmcs_write(VMCS_GUEST_INTERRUPTIBILITY, 0);
 	vmcs_write(VMCS_GUEST_ACTIVITY, 0); /* always active: HLT exits, and the machine model remembers it */

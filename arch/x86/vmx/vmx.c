@@ -15,7 +15,7 @@
 #include "arch/x86/pmem.h"
 #include "arch/x86/vmx/internal.h"
 
-#define CAPS (DBG_CAP_VM_DR7 | DBG_CAP_VM_DEBUGCTL | DBG_CAP_EXIT_ZEROES_DEBUGCTL)
+#define CAPS (DBG_CAP_VM_DR7 | DBG_CAP_VM_DEBUGCTL | DBG_CAP_EXIT_ZEROES_DEBUGCTL | DBG_CAP_PENDING)
 
 struct vmx_caps vmx_caps;
 static struct vmx_cpu cpus[1]; /* one CPU runs guests for now */
@@ -86,6 +86,7 @@ static enum backend_verdict vmx_probe(char *reason, size_t size, const char *fau
 		return BACKEND_LACKS;
 	}
 	vmx_caps = caps;
+	vmx_lbr_init();
 	return BACKEND_OK;
 }
 
@@ -256,7 +257,7 @@ static bool vmx_vcpu_init(struct vcpu *v)
 	if (!vmclear(hw->vmcs_pa))
 		panic("VMCLEAR of a fresh VMCS failed");
 	vmx_make_current(hw, this_cpu());
-	vmcs_init(hw);
+	vmcs_init(hw, v->vm->bus_lock_exit);
 	return true;
 }
 
@@ -295,6 +296,7 @@ static void vmx_vcpu_put(struct vcpu *v, struct cpu *c)
 	uint32_t stale = (VST_MSR | VST_CR2) & ~v->st_valid;
 
 	(void)c;
+	vmx_lbr_save(hw);
 	vmx_fetch(v, stale);
 	v->st_valid |= stale;
 	hw->loaded = false;
@@ -354,10 +356,14 @@ static void vmx_run(struct vcpu *v, struct cpu *c)
 		inject(v);
 	if (hw->vm->flush)
 		flush_now(hw->vm);
+	if (v->dbg.vm_debugctl & DEBUGCTL_LBR)
+		vmx_lbr_load(hw);
 	fail = vmx_enter(v, hw);
+	if (hw->lbr_loaded && (c->dbg.debugctl & DEBUGCTL_LBR))
+		vmx_lbr_save(hw); /* else the host's own branches would follow the guest's */
 	/* The exit zeroed it, and so does a failed entry, the early kind perhaps not: nothing to gain from telling them apart (V05, V06, V26). */
-	if (dbg_debugctl_restore_after(CAPS, &c->dbg))
-		dbg_debugctl_after(CAPS, &c->dbg);
+	if (dbg_debugctl_restore_after(&c->dbg, &v->dbg))
+		dbg_debugctl_after(&c->dbg);
 	vmx_decode(v, c, fail);
 	if (v->exit.kind != EXITK_ENTRY_FAIL)
 		hw->launched = 1;
@@ -365,6 +371,12 @@ static void vmx_run(struct vcpu *v, struct cpu *c)
 }
 
 /* ---- The interface ---- */
+
+/* Hardware switches all of DEBUGCTL. What it does with BTF and LBR was tried (dbg_probe.c); the records need lbr.c to know the stack. */
+static unsigned vmx_dbg_given(const struct cpu *c, unsigned feat)
+{
+	return (c->dbg.can & DBG_FEAT_BTF) | (vmx_lbr_known() ? c->dbg.can & DBG_FEAT_LBR : 0) | (feat & DBG_FEAT_BLD ? DBG_FEAT_BUS_LOCK : 0);
+}
 
 /* R, W and X of a table entry are 7; a leaf is readable and write-back (memory type in bits 5:3). */
 static const struct slat_format ept_format = {
@@ -374,6 +386,8 @@ static const struct slat_format ept_format = {
 const struct backend vmx_backend = {
 	.name = "vmx",
 	.dbg_caps = CAPS,
+	.dbg_given = vmx_dbg_given,
+	.lbr = vmx_lbr,
 	.guest_feature = HC_FEATURE_VMX,
 	.slat = &ept_format,
 	.probe = vmx_probe,

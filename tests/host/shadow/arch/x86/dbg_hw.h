@@ -7,6 +7,7 @@
 #include <stdint.h>
 
 #include "arch/x86/dbg.h"
+#include "arch/x86/def/cpuid.h"
 #include "arch/x86/def/msr.h"
 #include "arch/x86/insn.h"
 
@@ -24,6 +25,17 @@ static inline void hw_write_dr(struct dbg_cpu *c, unsigned n, uint64_t v)
 {
 	c->count[DBG_COUNT_DR_WRITE]++;
 	sw_mov_to_dr(n, v);
+}
+
+static inline bool hw_has_masks(void)
+{
+	return cpuid(0x80000000, 0).eax >= 0x80000001 && (cpuid(0x80000001, 0).ecx & CPUID_81_ECX_DBEXT) && wrmsr_safe(MSR_DR0_ADDR_MASK, 0);
+}
+
+static inline void hw_write_mask(struct dbg_cpu *c, unsigned slot, uint32_t mask)
+{
+	c->count[DBG_COUNT_MASK_WRITE]++;
+	wrmsr(slot == 0 ? MSR_DR0_ADDR_MASK : MSR_DR1_ADDR_MASK + slot - 1, mask);
 }
 
 static inline uint64_t hw_read_debugctl(struct dbg_cpu *c)

@@ -1,0 +1,97 @@
+/* SPDX-License-Identifier: MIT */
+/* Last-branch records on Intel: a stack of MSRs that no control block switches. Always intercepted; a guest that uses them has its own set. */
+#include "arch/x86/def/msr.h"
+#include "arch/x86/vmx/internal.h"
+
+/* SDM "Last Branch Record (LBR) Stack": Nehalem and later have FROM at 680 and TO at 6c0 and up; how many differs by model and is found by reading
+ * them. Skylake adds the info words. Older layouts (40, 60) are not given to guests. */
+static struct {
+	unsigned depth; /* 0: not of this kind */
+	bool info;
+} stack;
+
+#define NR_FIXED 2 /* LBR_SELECT, TOS */
+
+void vmx_lbr_init(void)
+{
+	static const unsigned depths[] = { 32, 16, 8, 4 };
+	uint64_t v;
+
+	stack.depth = 0;
+	if (!rdmsr_safe(MSR_LBR_SELECT, &v) || !rdmsr_safe(MSR_LBR_TOS, &v))
+		return;
+	for (unsigned i = 0; i < sizeof(depths) / sizeof(depths[0]) && !stack.depth; i++)
+		if (rdmsr_safe(MSR_LBR_FROM + depths[i] - 1, &v) && rdmsr_safe(MSR_LBR_TO + depths[i] - 1, &v))
+			stack.depth = depths[i];
+	stack.info = stack.depth && rdmsr_safe(MSR_LBR_INFO + stack.depth - 1, &v);
+}
+
+bool vmx_lbr_known(void)
+{
+	return stack.depth != 0;
+}
+
+static unsigned nr_msrs(void)
+{
+	return NR_FIXED + stack.depth * (stack.info ? 3 : 2);
+}
+
+_Static_assert(NR_FIXED + 32 * 3 <= VMX_LBR_MAX, "the largest stack fits");
+
+static uint32_t msr_of(unsigned i)
+{
+	if (i < NR_FIXED)
+		return i ? MSR_LBR_TOS : MSR_LBR_SELECT;
+	i -= NR_FIXED;
+	return (i < stack.depth ? MSR_LBR_FROM : i < 2 * stack.depth ? MSR_LBR_TO : MSR_LBR_INFO) + i % stack.depth;
+}
+
+/* Index of an MSR of the stack, or -1. */
+static int index_of(uint32_t msr)
+{
+	for (unsigned i = 0; stack.depth && i < nr_msrs(); i++)
+		if (msr_of(i) == msr)
+			return (int)i;
+	return -1;
+}
+
+/* From the CPU: the guest's branches, up to the exit, which has stopped recording. Before the host's DEBUGCTL comes back. */
+void vmx_lbr_save(struct vmx_vcpu *hw)
+{
+	if (!hw->lbr_loaded)
+		return;
+	for (unsigned i = 0; i < nr_msrs(); i++)
+		hw->lbr[i] = rdmsr(msr_of(i));
+	hw->lbr_loaded = false;
+}
+
+/* Nothing of the host or of another guest is left to be read (V23). */
+void vmx_lbr_load(struct vmx_vcpu *hw)
+{
+	if (hw->lbr_loaded)
+		return;
+	for (unsigned i = 0; i < nr_msrs(); i++)
+		wrmsr(msr_of(i), hw->lbr[i]);
+	hw->lbr_loaded = true;
+}
+
+/* What software writes there: a filter, a place in the stack, and zeroes to clear a record. Anything else is refused, since the CPU may fault on it. */
+static bool may_write(int i, uint64_t val)
+{
+	return i == 0 ? val <= 0x3ff : i == 1 ? val < stack.depth : val == 0;
+}
+
+bool vmx_lbr(struct vcpu *v, uint32_t msr, bool write, uint64_t *val)
+{
+	struct vmx_vcpu *hw = vmx_hw(v);
+	int i = index_of(msr);
+
+	if (i < 0 || (write && !may_write(i, *val)))
+		return false;
+	vmx_lbr_save(hw);
+	if (write)
+		hw->lbr[i] = *val;
+	else
+		*val = hw->lbr[i];
+	return true;
+}
