@@ -30,6 +30,8 @@ struct backend {
 	unsigned (*dbg_given)(const struct cpu *c, unsigned feat);
 	/* A last-branch record MSR of this vcpu, which is loaded and has DBG_FEAT_LBR. False: #GP(0), no such MSR or value. */
 	bool (*lbr)(struct vcpu *v, uint32_t msr, bool write, uint64_t *val);
+	/* All of them, in an order of the backend's own: into (save) or from array[98]. Returns how many there are. What the CPU refuses is left 0. */
+	unsigned (*lbr_state)(struct vcpu *v, uint64_t *array, bool restore);
 	uint32_t guest_feature; /* HC_FEATURE_SVM or HC_FEATURE_VMX */
 	const struct slat_format *slat;
 

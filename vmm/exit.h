@@ -69,6 +69,7 @@ struct exit {
 		} cr;
 		struct {
 			uint8_t dr; /* 0-15 */
+			bool low;   /* hardware tells the low three bits of it only */
 			bool write;
 			uint8_t gpr; /* 0xff: hardware does not tell */
 		} dr;

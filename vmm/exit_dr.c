@@ -7,40 +7,56 @@
 #include "arch/x86/def/seg.h"
 #include "vmm/fetch.h"
 
-/* By software: the policy keeps the registers from the guest, or a debugger has some of them (Z02). RIP moves on, so the step and RF are done here. */
-static void emulate(struct vcpu *v, const struct dbg_ctx *ctx)
-{
-	unsigned len = v->exit.len, gpr = v->exit.u.dr.gpr;
-	struct decoded d;
-	uint64_t value;
+struct operands {
+	unsigned len, dr, gpr;
+};
 
-	if (!len || gpr == 0xff) {
-		if (!fetch_decode(v, DEC_MOV_DR, DEC_MOV_DR, &d))
-			return; /* other bytes are there by now: the guest runs them */
-		len = d.len;
-		gpr = d.gpr;
+/* Where hardware does not tell all of them: decoded. False: other bytes are there by now, and the guest runs them. */
+static bool find_operands(struct vcpu *v, struct operands *o)
+{
+	const struct exit *e = &v->exit;
+	struct decoded d;
+
+	if (e->len && e->u.dr.gpr != 0xff && !e->u.dr.low) {
+		*o = (struct operands){ e->len, e->u.dr.dr, e->u.dr.gpr };
+		return true;
 	}
+	if (!fetch_decode(v, DEC_MOV_DR, DEC_MOV_DR, &d))
+		return false;
+	*o = (struct operands){ d.len, d.reg, d.gpr };
+	return true;
+}
+
+/* By software: the policy keeps the registers from the guest, or a debugger has some of them (Z02). All faults but the value's have been ruled out. */
+static void emulate(struct vcpu *v, const struct operands *o, const struct dbg_ctx *ctx)
+{
+	uint64_t value = 0;
+
 	if (!v->exit.u.dr.write) {
-		if (dbg_mov_from_dr(&v->dbg, v->exit.u.dr.dr, ctx, &value) == DBG_OK)
-			v->r[gpr] = value;
-	} else if (dbg_mov_to_dr(&v->dbg, v->exit.u.dr.dr, ctx, v->r[gpr]) != DBG_OK) {
-		vcpu_raise(v, VEC_GP, true, 0); /* the value's upper half: the other faults have been ruled out */
+		dbg_mov_from_dr(&v->dbg, o->dr, ctx, &value);
+		v->r[o->gpr] = value;
+	} else if (dbg_mov_to_dr(&v->dbg, o->dr, ctx, v->r[o->gpr]) != DBG_OK) {
+		vcpu_raise(v, VEC_GP, true, 0);
 		return;
 	}
-	vcpu_skip(v, len);
+	vcpu_skip(v, o->len);
 }
 
 /* The guest's registers are in v->dbg here (rule H12), so GD and DE are judged on true values. A permitted access makes the vcpu the owner of the
  * registers, and runs again (rule H10), unless the policy has it emulated. */
 void exit_dr(struct vcpu *v)
 {
+	bool live = dbg_may_go_live(&v->dbg);
+	struct operands o = { .dr = v->exit.u.dr.dr };
 	struct dbg_ctx ctx;
 
+	if (!live && !find_operands(v, &o))
+		return;
 	vcpu_need(v, VST_CR | VST_CS);
 	ctx = (struct dbg_ctx){
 		.cpl = (uint8_t)vcpu_cpl(v), .real = !(v->st.cr0 & CR0_PE), .long64 = vcpu_long64(v), .cr4 = v->st.cr4,
 	};
-	switch (dbg_check_access(&v->dbg, v->exit.u.dr.dr, &ctx)) {
+	switch (dbg_check_access(&v->dbg, o.dr, &ctx)) {
 	case DBG_UD:
 		vcpu_raise(v, VEC_UD, false, 0);
 		return;
@@ -51,8 +67,8 @@ void exit_dr(struct vcpu *v)
 		vcpu_raise_db(v, &(struct dbg_record){ .payload = (uint32_t)DR6_BD, .cls = DBG_FAULT, .level = (uint8_t)v->level });
 		return;
 	case DBG_OK:
-		if (!dbg_may_go_live(&v->dbg)) {
-			emulate(v, &ctx);
+		if (!live) {
+			emulate(v, &o, &ctx);
 			return;
 		}
 		dbg_go_live(&v->dbg);

@@ -2,14 +2,18 @@
 /* Hypercalls: HC_NOP for everybody, the lab's for VMs that were started with the flag `lab`. See arch/x86/def/hypercall.h. */
 #include "vmm/exits.h"
 
+#include "arch/lib/log.h"
 #include "arch/x86/dbg_hw.h"
 #include "arch/x86/dbg_switch.h"
 #include "arch/x86/def/cr.h"
+#include "arch/x86/def/exitcode.h"
 #include "arch/x86/def/hypercall.h"
 #include "arch/x86/insn.h"
 #include "arch/x86/percpu.h"
 #include "vmm/fetch.h"
+#include "vmm/gva.h"
 #include "vmm/run.h"
+#include "vmm/snapshot.h"
 
 static volatile uint8_t host_buf[64] __attribute__((aligned(64)));
 
@@ -46,7 +50,8 @@ static uint64_t host_debugctl_read(struct dbg_cpu *d)
 static uint64_t count(struct vcpu *v, struct dbg_cpu *d, uint64_t which, bool reset)
 {
 	static const uint8_t dbg_of[] = { [LAB_DR_READS] = DBG_COUNT_DR_READ, [LAB_DR_WRITES] = DBG_COUNT_DR_WRITE,
-					  [LAB_DEBUGCTL_READS] = DBG_COUNT_DEBUGCTL_READ, [LAB_DEBUGCTL_WRITES] = DBG_COUNT_DEBUGCTL_WRITE };
+					  [LAB_DEBUGCTL_READS] = DBG_COUNT_DEBUGCTL_READ, [LAB_DEBUGCTL_WRITES] = DBG_COUNT_DEBUGCTL_WRITE,
+					  [LAB_MASK_WRITES] = DBG_COUNT_MASK_WRITE };
 	uint64_t n;
 
 	if (which >= LAB_NR_COUNTERS)
@@ -57,6 +62,12 @@ static uint64_t count(struct vcpu *v, struct dbg_cpu *d, uint64_t which, bool re
 		n = now - *base;
 		if (reset)
 			*base = now;
+		return n;
+	}
+	if (which == LAB_BUS_LOCKS) {
+		n = v->bus_locks;
+		if (reset)
+			v->bus_locks = 0;
 		return n;
 	}
 	n = d->count[dbg_of[which]];
@@ -122,18 +133,89 @@ static void lab_reset(struct vcpu *v)
 {
 	uint64_t rip = v->r[GPR_RBX], rsp = v->r[GPR_RCX];
 
-	dbg_vcpu_reset(&v->dbg);
+	snapshot_wipe(v);
 	v->rip = rip;
 	v->r[GPR_RSP] = rsp;
 	v->rflags = RFLAGS_BIT1;
-	v->exception.type = EVENT_NONE;
-	v->nmi_pending = false;
-	for (unsigned i = 0; i < 4; i++)
-		v->irq_pending[i] = 0;
-	vcpu_need(v, VST_SHADOW);
-	v->st.shadow = SHADOW_NONE;
-	v->st.nmi_blocked = false;
-	vcpu_dirty(v, VST_SHADOW);
+}
+
+static uint64_t debugger(struct dbg_vcpu *d, const uint64_t *r)
+{
+	if (r[GPR_RDX] == ~0ull) {
+		dbg_release_all(d);
+		return 0;
+	}
+	return r[GPR_RDX] < 4 && r[GPR_RCX] < 16 && dbg_hold(d, (unsigned)r[GPR_RDX], r[GPR_RBX], (unsigned)r[GPR_RCX]) ? 0 : HC_EINVAL;
+}
+
+static uint64_t debugger_hits(struct vcpu *v, uint64_t what)
+{
+	uint64_t n = v->debugger_hits;
+
+	if (what > 2)
+		return HC_EINVAL;
+	if (what == 2)
+		return v->debugger_dr6;
+	if (what == 1)
+		v->debugger_hits = 0;
+	return n;
+}
+
+/* As if the vcpu were carried to another machine at this very boundary: the call is over, its trap waits. */
+static void migrate(struct vcpu *v, struct dbg_snapshot *s, unsigned len)
+{
+	v->r[GPR_RAX] = 0;
+	vcpu_skip(v, len);
+	snapshot_save(v, s);
+	snapshot_wipe(v);
+	snapshot_restore(v, s);
+}
+
+/* The buffer lies in one page, so a probe of its first byte is one of all. */
+static enum gva_status snapshot_copy(struct vcpu *v, uint64_t at, struct dbg_snapshot *s, bool to_guest)
+{
+	enum gva_status st = GVA_OK;
+	uint8_t *p = (uint8_t *)s;
+
+	for (size_t i = 0; i < sizeof(*s) && st == GVA_OK; i += 8)
+		st = to_guest ? gva_write(v, (struct gva){ at + i }, p + i, 8) : gva_read(v, (struct gva){ at + i }, p + i, 8);
+	return st;
+}
+
+/* True: RAX is set and the call is to be retired; else that, or a fault on the buffer, has been seen to. */
+static bool snapshot(struct vcpu *v, unsigned len)
+{
+	struct dbg_snapshot s;
+	uint64_t op = v->r[GPR_RBX], at = v->r[GPR_RCX];
+	const char *bad;
+	enum gva_status st;
+
+	v->r[GPR_RAX] = HC_EINVAL;
+	if (v->r[GPR_RDX] != sizeof(s) || op > LAB_MIGRATE || at % 4096 > 4096 - sizeof(s))
+		return true;
+	st = op == LAB_RESTORE ? snapshot_copy(v, at, &s, false) : gva_probe_write(v, (struct gva){ at }, 1);
+	if (st != GVA_OK) {
+		v->r[GPR_RAX] = HC_LAB_SNAPSHOT; /* the call runs again after the guest's #PF */
+		if (st == GVA_NO_MEMORY)
+			vcpu_stop(v, EXIT_BADMEM, "touched memory that it does not have: snapshot at linear=0x%lx rip=0x%lx", at, v->rip);
+		return false;
+	}
+	if (op == LAB_RESTORE) {
+		bad = snapshot_check(v, &s);
+		if (bad) {
+			log_printf("drover: vm %s: snapshot refused: %s\n", v->vm->name, bad);
+			return true;
+		}
+		snapshot_restore(v, &s);
+	} else if (op == LAB_SAVE) {
+		snapshot_save(v, &s);
+	} else {
+		migrate(v, &s, len);
+	}
+	if (op != LAB_RESTORE)
+		snapshot_copy(v, at, &s, true);
+	v->r[GPR_RAX] = 0;
+	return op != LAB_MIGRATE;
 }
 
 static uint64_t lab_call(struct vcpu *v, uint64_t nr)
@@ -158,6 +240,9 @@ static uint64_t lab_call(struct vcpu *v, uint64_t nr)
 	case HC_LAB_HOST_TOUCH: return host_touch(d, r[GPR_RBX]);
 	case HC_LAB_HOST_BUF: return (uint64_t)(uintptr_t)host_buf;
 	case HC_LAB_HOST_DB: return host_db(d, r[GPR_RBX] == 1);
+	case HC_LAB_DEBUGGER: return debugger(&v->dbg, r);
+	case HC_LAB_DEBUGGER_HITS: return debugger_hits(v, r[GPR_RBX]);
+	case HC_LAB_POLICY: return v->dbg.policy;
 	default: return HC_ENOSYS;
 	}
 }
@@ -171,6 +256,9 @@ static __attribute__((noinline)) void other_hypercall(struct vcpu *v, unsigned l
 	} else if (nr == HC_LAB_RESET) {
 		lab_reset(v);
 		return;
+	} else if (nr == HC_LAB_SNAPSHOT) {
+		if (!snapshot(v, len))
+			return;
 	} else {
 		v->r[GPR_RAX] = lab_call(v, nr);
 	}

@@ -4,9 +4,6 @@
 
 #include "arch/x86/def/cr.h"
 
-/* Every bit that a payload can have: DR6's event bits in positive polarity. Bit 12 lives in VMX's fields only and never reaches DR6 (V04). */
-#define PAYLOAD_BITS (DR6_B_ALL | DR6_BLD | DR6_BD | DR6_BS | DR6_BT | DR6_RTM)
-
 /* ---- Register values ---- */
 
 /* Bits that read as 1 whatever is written. RTM and BLD exist only on CPUs that announce them; elsewhere they are reserved-one (A01). */
@@ -51,13 +48,13 @@ uint64_t dbg_dr6_merge(uint64_t old, uint32_t payload, unsigned feat)
 
 uint32_t dbg_payload_from_dr6(uint64_t dr6)
 {
-	return (uint32_t)((dr6 ^ DR6_INIT) & PAYLOAD_BITS);
+	return (uint32_t)((dr6 ^ DR6_INIT) & DBG_PAYLOAD_BITS);
 }
 
 /* VMX's qualification has DR6's layout in positive polarity, but BT is not defined there: a task switch exits before its T-bit trap. */
 uint32_t dbg_payload_from_qual(uint64_t qual)
 {
-	return (uint32_t)(qual & PAYLOAD_BITS & ~DR6_BT);
+	return (uint32_t)(qual & DBG_PAYLOAD_BITS & ~DR6_BT);
 }
 
 /* The bits that the field may have: B0-3, BLD, BS (and RTM, which drover never raises by itself). */

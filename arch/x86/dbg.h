@@ -40,6 +40,9 @@ enum dbg_policy {
 /* Who asked for a #DB, and how it behaves; derived once, in the backend's exit decoding, and carried (rules N13, N15). */
 enum dbg_class { DBG_FAULT, DBG_TRAP, DBG_ICEBP, DBG_TASK };
 
+/* Every bit that a payload can have: DR6's event bits in positive polarity. Bit 12 lives in VMX's fields only and never reaches DR6 (V04). */
+#define DBG_PAYLOAD_BITS ((uint32_t)(DR6_B_ALL | DR6_BLD | DR6_BD | DR6_BS | DR6_BT | DR6_RTM))
+
 /* A debug exception on its way to a guest. payload: new debug bits in positive polarity (rules section 0), bit 12 never set. */
 struct dbg_record {
 	uint32_t payload;

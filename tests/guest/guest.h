@@ -76,6 +76,9 @@ bool streq(const char *a, const char *b);
 
 /* ---- Where we are ---- */
 
+/* When drover gives this guest the debug registers (its option dbg=): what a guest sees is the same, what it costs is not. */
+enum env_policy { POLICY_LAZY, POLICY_EAGER, POLICY_CACHED, POLICY_TRAPPED, NR_POLICIES };
+
 struct env {
 	bool drover;      /* drover is below (CPUID 0x40000000) */
 	bool lab;         /* lab hypercalls available */
@@ -84,6 +87,7 @@ struct env {
 	bool rtm, bld;    /* CPUID 7.0: EBX[11], ECX[24]: gate DR6.RTM, DR6.BLD */
 	bool dbext;       /* CPUID 80000001 ECX[26]: DR address masks C0011027, C0011019-1B */
 	bool xsave, avx, rdtscp, sysenter;
+	unsigned policy;  /* enum env_policy; lazy without the lab */
 	bool debugctl;    /* RDMSR of DEBUGCTL does not fault */
 	uint64_t mem_bytes; /* end of RAM from address 0, by the multiboot info (mem_upper) */
 	const char *cmdline;

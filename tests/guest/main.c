@@ -74,6 +74,8 @@ static void detect(void)
 		env.rdtscp = r[3] >> 27 & 1;
 	}
 	detect_hypervisor();
+	if (env.lab)
+		env.policy = (unsigned)hypercall(HC_LAB_POLICY, 0, 0, 0) % NR_POLICIES;
 }
 
 /* ---- Exits on demand ---- */

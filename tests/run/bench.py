@@ -27,6 +27,10 @@ EXITS = ("cpuid", "hypercall", "rdmsr", "out_port", "watchpoint_hit", "single_st
 EXIT_AT_LEAST = 100
 INFORMATION = ("fast_exit", "first_mov_dr", "exec_bp_hit", "watchpoint_hit_no_dr6", "later_mov_dr_read")
 
+POLICIES = ("lazy",) + rungs.POLICIES
+WORK = ("idle", "armed", "rearming", "stepping", "turns")
+FIGURES = ("exits", "dr_reads", "dr_writes", "ticks")
+
 LINE = re.compile(r"^(?:\[[^\]]+\] )?bench: (\w+) (\d+) (.+?)\s*$", re.MULTILINE)
 INVALID = re.compile(r"^(?:\[[^\]]+\] )?bench: (\w+) invalid.*$", re.MULTILINE)
 ENTRY = re.compile(r"^drover: vm \S+: first entry tsc=(0x[0-9a-fA-F]+|\d+)", re.MULTILINE)
@@ -57,6 +61,59 @@ def judge(found, invalid):
     return rows, failed
 
 
+def policy_runs(policy):
+    """The same work under one policy: one guest, and two that take turns."""
+    two = tuple((rungs.GUEST, "vm=%s mem=16 lab group=1 -- scenario=bench_turns%s" % vm) for vm in (("a", ""), ("b", "_b")))
+    common = dict(rung="svm-qemu", cmdline="backend=svm dbg=%s" % policy, icount=True, timeout=180)
+    return [job.Run(name="bench-%s" % policy, modules=rungs.modules("bench_policy"), **common),
+            job.Run(name="bench-turns-%s" % policy, modules=two, **common)]
+
+
+def judge_policies(found):
+    """Texts of what is wrong. found: {policy: figures}. Lazy costs nothing when idle, and no policy makes work for itself out of nothing."""
+    wrong = []
+    for policy in POLICIES:
+        for name in ("%s_%s" % (w, f) for w in WORK for f in FIGURES):
+            if name not in found[policy]:
+                wrong.append("%s: no figure %s" % (policy, name))
+    if wrong:
+        return wrong
+    value = {(p, n): found[p][n][0] for p in POLICIES for n in found[p]}
+    for policy in ("lazy", "trapped"):
+        if value[policy, "idle_dr_reads"] + value[policy, "idle_dr_writes"]:
+            wrong.append("%s: an idle guest costs DR accesses" % policy)
+    if not value["eager", "idle_dr_writes"] > value["cached", "idle_dr_writes"]:
+        wrong.append("cached writes no less than eager")
+    if not value["trapped", "rearming_exits"] > value["lazy", "rearming_exits"]:
+        wrong.append("trapped exits no more often than lazy: is MOV DR emulated?")
+    for policy in rungs.POLICIES:
+        if value["lazy", "idle_ticks"] > value[policy, "idle_ticks"]:
+            wrong.append("lazy: an idle guest costs more instructions than with %s" % policy)
+    return wrong
+
+
+def check_policies():
+    """The four policies side by side; (passed, failed)."""
+    todo = [(policy, run) for policy in POLICIES for run in policy_runs(policy)]
+    found, problems = {policy: {} for policy in POLICIES}, []
+    for (policy, _), result in zip(todo, job.execute_all([run for _, run in todo])):
+        got, invalid = figures(result.log)
+        found[policy].update(got)
+        problems += invalid
+        if result.problem or result.timed_out or result.code != 0x10:
+            problems.append("%s: %s" % (result.run.name, result.end()))
+            print(result.tail())
+    problems += judge_policies(found)
+    print("bench: policies, per 100 operations:    %s" % "".join("%12s" % p for p in POLICIES))
+    for work in WORK:
+        for figure in FIGURES:
+            name = "%s_%s" % (work, figure)
+            print("bench:      %-28s %s" % (name, "".join("%12s" % found[p].get(name, ("missing",))[0] for p in POLICIES)))
+    for text in problems:
+        print("bench: FAIL %s" % text)
+    return len(POLICIES) * len(WORK) * len(FIGURES) if not problems else 0, len(problems)
+
+
 def check():
     """Runs the guest's bench under drover; (passed, failed, skipped)."""
     problem = emulators.qemu_svm_problem()
@@ -76,6 +133,8 @@ def check():
         print("bench: %s" % result.end())
         print(result.tail())
         failed += 1
-    passed = sum(1 for row in rows if row[0] == "ok")
+    passed, wrong = check_policies()
+    failed += wrong
+    passed += sum(1 for row in rows if row[0] == "ok")
     print("bench: %d passed, %d failed" % (passed, failed), flush=True)
     return [passed, failed, 0]

@@ -22,7 +22,7 @@ import planted  # noqa: E402
 import rungs  # noqa: E402
 import table  # noqa: E402
 
-PARTS = ("host", "bare", "svm", "vmx", "planted", "boot", "lint")
+PARTS = ("host", "bare", "svm", "vmx", "policies", "planted", "boot", "lint")
 
 
 def choose_platform(platform, backend):
@@ -58,6 +58,9 @@ def cmd_run(args):
     print("run: %s" % words, flush=True)
     if rung is None:
         return 1
+    for policy in rungs.POLICIES:
+        if "dbg=%s" % policy in args.options.split():
+            rung = rungs.RUNGS.get("%s-%s" % (rung.name, policy), rung)
     whole = args.scenario == "all"
     result = job.execute(rungs.runs(rung, args.scenario, args.options)[0], stream=True)
     if args.scenario == "list":
@@ -89,13 +92,15 @@ def add(*parts):
 
 
 def cmd_check(args):
-    """make check-bare, -svm, -vmx, -planted, -boot."""
+    """make check-bare, -svm, -vmx, -policies, -planted, -boot."""
     if args.part == "bare":
         counts = run_rungs(("bare-qemu", "bare-bochs-intel", "bare-bochs-amd"))
     elif args.part == "svm":
         counts = add(run_rungs(("svm-qemu", "svm-bochs", "kvm")), badinput.check(("qemu", "bochs-svm")), bench.check())
     elif args.part == "vmx":
         counts = add(run_rungs(("vmx-bochs",)), badinput.check(("bochs-vmx",)))
+    elif args.part == "policies":
+        counts = run_rungs([name for name, rung in rungs.RUNGS.items() if rung.policy])
     elif args.part == "planted":
         counts = planted.check()
     else:
@@ -165,7 +170,7 @@ def parser():
     sub.add_argument("--options", default="", help="more options for drover's own command line")
     sub.set_defaults(call=cmd_run)
     sub = subs.add_parser("check", help="one part of make check")
-    sub.add_argument("part", choices=("bare", "svm", "vmx", "planted", "boot"))
+    sub.add_argument("part", choices=("bare", "svm", "vmx", "policies", "planted", "boot"))
     sub.set_defaults(call=cmd_check)
     sub = subs.add_parser("count", help="run a command and keep its counts as a part of make check")
     sub.add_argument("part", choices=PARTS)

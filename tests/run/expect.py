@@ -54,7 +54,21 @@ def load(path):
     return parse(text, str(path))
 
 
-def parse(text, name="expect"):
+def overlay(entries, path):
+    """(entries, problems): a base rung's entries with those of another policy's file in their place; status `pass` takes one out."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return entries, []
+    mine, problems = parse(text, str(path), ("skip", "fail", "pass"))
+    known = {e.key for e in entries}
+    problems += ["%s: %s: not listed by the base rung: nothing to take out" % (e.where, e.key) for e in mine
+                 if e.status == "pass" and e.key not in known]
+    replaced = {e.key for e in mine}
+    return [e for e in entries if e.key not in replaced] + [e for e in mine if e.status != "pass"], problems
+
+
+def parse(text, name="expect", statuses=("skip", "fail")):
     """(entries, problems) of an expect file's text."""
     entries, problems = [], []
     for number, line in enumerate(text.split("\n"), 1):
@@ -67,15 +81,15 @@ def parse(text, name="expect"):
             problems.append("%s: not 'scenario/check skip|fail actual=VALUE emulator-version reason'" % where)
             continue
         entry = Entry(*match.groups(), where)
-        problems += _entry_problems(entry, entries)
+        problems += _entry_problems(entry, entries, statuses)
         entries.append(entry)
     return entries, problems
 
 
-def _entry_problems(entry, others):
+def _entry_problems(entry, others, statuses):
     if entry.status == "error":
         return ["%s: %s: an ERROR cannot be listed" % (entry.where, entry.key)]
-    if entry.status not in ("skip", "fail"):
+    if entry.status not in statuses:
         return ["%s: %s: neither skip nor fail: %s" % (entry.where, entry.key, entry.status)]
     problems = []
     if len(entry.reason) < 8 or re.search(r"\bTODO\b", entry.reason):

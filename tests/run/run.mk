@@ -6,9 +6,9 @@ BACKEND ?=
 SCENARIO ?= all
 OPTIONS ?=
 RUNNER := python3 tests/run/drover_run.py
-CHECK_PARTS := lint host bare svm vmx planted boot
+CHECK_PARTS := lint host bare svm vmx policies planted boot
 
-.PHONY: deps run bench check check-host check-bare check-svm check-vmx check-planted check-boot check-lint rules run-need run-build
+.PHONY: deps run bench check check-host check-bare check-svm check-vmx check-policies check-planted check-boot check-lint rules run-need run-build
 
 # `make deps check` is one command: deps has to be over before anything else begins, with -j as well.
 ifneq (,$(filter deps,$(MAKECMDGOALS)))
@@ -52,7 +52,7 @@ check-host: | $(DEPS_FIRST)
 	$(need)
 	+@$(RUNNER) count host $(MAKE) --no-print-directory host-tests
 
-check-bare check-svm check-vmx check-planted: | $(DEPS_FIRST)
+check-bare check-svm check-vmx check-policies check-planted: | $(DEPS_FIRST)
 	$(need)
 	$(build)
 	@$(RUNNER) check $(@:check-%=%)

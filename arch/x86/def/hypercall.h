@@ -32,6 +32,19 @@
 #define HC_LAB_HOST_BUF 0x1d  /* Returns the host-linear address of the lab's own 64-byte host buffer (for HC_LAB_HOST_BP) */
 #define HC_LAB_HOST_DB 0x1e   /* RBX = 1: reset. Returns how many #DBs the host took in its own context (host breakpoint hits included) */
 
+#define HC_LAB_SNAPSHOT 0x1f  /* RBX = enum lab_snapshot, RCX = linear address of a struct dbg_snapshot (def/snapshot.h) inside one page, RDX = its size.
+			       * Returns 0; EINVAL: size or place, or a field, which the host's log names; nothing has changed then */
+#define HC_LAB_DEBUGGER 0x20  /* a debugger outside of this guest takes slot RDX: RBX = linear address, RCX = DR7 type/len nibble; RDX = ~0: gives
+			       * all back. Returns 0; EINVAL: no such slot, or the guest has it enabled */
+#define HC_LAB_DEBUGGER_HITS 0x21 /* RBX = 0: how often a slot of the debugger was hit; 1: that, and reset; 2: DR6 as it saw it at the last one */
+#define HC_LAB_POLICY 0x22    /* Returns enum dbg_policy: 0 lazy, 1 eager, 2 cached, 3 trapped */
+
+enum lab_snapshot {
+	LAB_SAVE = 0,
+	LAB_RESTORE = 1,
+	LAB_MIGRATE = 2, /* this call is retired first, so that its trap waits; then saved, wiped, and restored from what was saved */
+};
+
 enum lab_counter {
 	LAB_DR_READS = 0,        /* MOV from DR executed by the host */
 	LAB_DR_WRITES = 1,       /* MOV to DR executed by the host */
@@ -39,6 +52,8 @@ enum lab_counter {
 	LAB_DEBUGCTL_WRITES = 3,
 	LAB_EXITS = 4,           /* exits of this vCPU, fast ones included */
 	LAB_FAST_EXITS = 5,
+	LAB_MASK_WRITES = 6,     /* address masks written by the host (AMD) */
+	LAB_BUS_LOCKS = 7,       /* bus locks of this vCPU that the host was told of (buslock=exit) */
 	LAB_NR_COUNTERS
 };
 

@@ -50,7 +50,7 @@ static uint32_t breakpoints(struct vcpu *v, struct cpu *c, const struct vmcb *b,
 			continue;
 		if (DR7_RW(b->dr7, i) != DR_RW_EXEC)
 			*data |= 1u << i;
-		else if (!(b->rflags & RFLAGS_RF) && (v->dbg.state == DBG_LIVE ? hw_read_dr(&c->dbg, i) : v->dbg.dr[i]) == rip)
+		else if (!(b->rflags & RFLAGS_RF) && (v->dbg.state == DBG_LIVE ? hw_read_dr(&c->dbg, i) : dbg_eff_dr(&v->dbg, i)) == rip)
 			exec |= 1u << i;
 	}
 	return exec;

@@ -152,19 +152,41 @@ static void commit_dbg(struct vcpu *v, struct vmcb *b)
 }
 
 /* The VMCB keeps the four records while LBR virtualization is off; no guest writes them (S13). */
+static uint64_t *lbr_field(struct vmcb *b, uint32_t msr)
+{
+	switch (msr) {
+	case MSR_LASTBRANCHFROMIP: return &b->br_from;
+	case MSR_LASTBRANCHTOIP: return &b->br_to;
+	case MSR_LASTINTFROMIP: return &b->last_excp_from;
+	case MSR_LASTINTTOIP: return &b->last_excp_to;
+	}
+	return NULL;
+}
+
 bool svm_lbr(struct vcpu *v, uint32_t msr, bool write, uint64_t *val)
 {
-	const struct vmcb *b = svm_hw(v)->vmcb;
+	const uint64_t *field = lbr_field(svm_hw(v)->vmcb, msr);
 
-	if (write)
+	if (!field || write)
 		return false;
-	switch (msr) {
-	case MSR_LASTBRANCHFROMIP: *val = b->br_from; return true;
-	case MSR_LASTBRANCHTOIP: *val = b->br_to; return true;
-	case MSR_LASTINTFROMIP: *val = b->last_excp_from; return true;
-	case MSR_LASTINTTOIP: *val = b->last_excp_to; return true;
+	*val = *field;
+	return true;
+}
+
+unsigned svm_lbr_state(struct vcpu *v, uint64_t *array, bool restore)
+{
+	struct vmcb *b = svm_hw(v)->vmcb;
+
+	for (uint32_t i = 0; i < 4; i++) {
+		uint64_t *field = lbr_field(b, MSR_LASTBRANCHFROMIP + i);
+
+		if (restore)
+			*field = array[i];
+		else
+			array[i] = *field;
 	}
-	return false;
+	b->clean &= ~VMCB_CLEAN_LBR;
+	return 4;
 }
 
 static void commit(struct vcpu *v, struct svm_vcpu *hw, uint32_t groups)

@@ -231,6 +231,7 @@ const struct backend svm_backend = {
 	.dbg_caps = SVM_DBG_CAPS,
 	.dbg_given = svm_dbg_given,
 	.lbr = svm_lbr,
+	.lbr_state = svm_lbr_state,
 	.guest_feature = HC_FEATURE_SVM,
 	.slat = &svm_slat,
 	.probe = svm_probe,

@@ -76,7 +76,9 @@ void svm_fetch(struct vcpu *v, uint32_t groups);
 void svm_prepare(struct vcpu *v);
 /* After a refused entry: what was entered back into the control block and v. */
 void svm_entry_refused(struct vcpu *v);
-bool svm_lbr(struct vcpu *v, uint32_t msr, bool write, uint64_t *val); /* backend.h: lbr */
+/* backend.h: lbr, lbr_state */
+bool svm_lbr(struct vcpu *v, uint32_t msr, bool write, uint64_t *val);
+unsigned svm_lbr_state(struct vcpu *v, uint64_t *array, bool restore);
 
 /* exit.c */
 void svm_decode(struct vcpu *v, struct cpu *c);

@@ -71,7 +71,7 @@ void vmx_lbr_load(struct vmx_vcpu *hw)
 	if (hw->lbr_loaded)
 		return;
 	for (unsigned i = 0; i < nr_msrs(); i++)
-		wrmsr(msr_of(i), hw->lbr[i]);
+		wrmsr_safe(msr_of(i), hw->lbr[i]); /* a snapshot may bring values that the CPU refuses: they stay out */
 	hw->lbr_loaded = true;
 }
 
@@ -94,4 +94,17 @@ bool vmx_lbr(struct vcpu *v, uint32_t msr, bool write, uint64_t *val)
 	else
 		*val = hw->lbr[i];
 	return true;
+}
+
+unsigned vmx_lbr_state(struct vcpu *v, uint64_t *array, bool restore)
+{
+	struct vmx_vcpu *hw = vmx_hw(v);
+
+	vmx_lbr_save(hw);
+	for (unsigned i = 0; i < nr_msrs(); i++)
+		if (restore)
+			hw->lbr[i] = array[i];
+		else
+			array[i] = hw->lbr[i];
+	return nr_msrs();
 }

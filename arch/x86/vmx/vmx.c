@@ -388,6 +388,7 @@ const struct backend vmx_backend = {
 	.dbg_caps = CAPS,
 	.dbg_given = vmx_dbg_given,
 	.lbr = vmx_lbr,
+	.lbr_state = vmx_lbr_state,
 	.guest_feature = HC_FEATURE_VMX,
 	.slat = &ept_format,
 	.probe = vmx_probe,
