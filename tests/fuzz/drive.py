@@ -69,7 +69,8 @@ class Run:
     def __init__(self, binary, args, corpora, seconds):
         self.artifacts = Path(tempfile.mkdtemp(prefix="artifacts-", dir=str(binary.parent)))
         env = dict(os.environ, ASAN_OPTIONS="detect_leaks=0", UBSAN_OPTIONS="print_stacktrace=1")
-        command = [str(binary), "-artifact_prefix=%s/" % self.artifacts, "-timeout=%d" % UNIT_SECONDS, "-print_final_stats=1", "-reload=0", *args, *map(str, corpora)]
+        command = [str(binary), "-artifact_prefix=%s/" % self.artifacts, "-timeout=%d" % UNIT_SECONDS, "-print_final_stats=1",
+                   "-reload=0", *args, *map(str, corpora)]
         start = time.monotonic()
         try:
             done = subprocess.run(command, cwd=ROOT, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
