@@ -6,9 +6,13 @@
 #include "arch/x86/pmem.h"
 #include "boot/multiboot.h"
 
+/* What a multiboot-1 loader points at lies below; nothing above is mapped here. */
+#define MB1_END (1ull << 32)
+
+/* Reads no more than max bytes, and no more than it takes to see that the string does not fit. */
 static void take_string(struct bootinfo *bi, char *dst, size_t cap, const char *src, size_t max)
 {
-	if (!str_copy_n(dst, cap, src, strnlen(src, max)))
+	if (!str_copy_n(dst, cap, src, strnlen(src, max < cap ? max : cap)))
 		bi->string_cut = true;
 }
 
@@ -48,9 +52,13 @@ static void parse_mb1_mmap(const struct mb1_info *info, struct bootinfo *bi)
 {
 	uint64_t at = 0; /* an entry's size is the loader's word: no wrap */
 
-	while (at < info->mmap_length && info->mmap_length - at >= sizeof(struct mb1_mmap)) {
+	while (range_ok(at, sizeof(struct mb1_mmap), info->mmap_length)) {
 		const struct mb1_mmap *m = phys_to_virt((uint64_t)info->mmap_addr + at);
 
+		if (!range_ok(info->mmap_addr + at, sizeof(*m), MB1_END)) {
+			bi->mmap_dropped++;
+			break;
+		}
 		take_range(bi, m->addr, m->len, m->type);
 		if (m->size < sizeof(*m) - sizeof(m->size))
 			break;
@@ -58,24 +66,40 @@ static void parse_mb1_mmap(const struct mb1_info *info, struct bootinfo *bi)
 	}
 }
 
+/* The count is the loader's word: what cannot be taken is counted, not read, and boot then refuses. */
+static void parse_mb1_modules(const struct mb1_info *info, struct bootinfo *bi)
+{
+	for (uint32_t i = 0; i < info->mods_count; i++) {
+		uint64_t at = info->mods_addr + (uint64_t)i * sizeof(struct mb1_module);
+		const struct mb1_module *m = phys_to_virt(at);
+
+		if (bi->nr_modules >= BOOTINFO_MAX_MODULES || !range_ok(at, sizeof(*m), MB1_END)) {
+			bi->modules_dropped += info->mods_count - i;
+			break;
+		}
+		take_module(bi, m->start, m->end, m->string != 0 ? phys_to_virt(m->string) : "", MB1_END - m->string);
+	}
+}
+
 static void parse_mb1(const struct mb1_info *info, struct bootinfo *bi)
 {
 	bi->protocol = 1;
-	if (info->flags & MB1_INFO_LOADER) /* a cut name harms nothing */
-		str_copy(bi->loader, sizeof(bi->loader), phys_to_virt(info->loader_name));
+	if (info->flags & MB1_INFO_LOADER) { /* a cut name harms nothing */
+		size_t max = MB1_END - info->loader_name;
+		const char *name = phys_to_virt(info->loader_name);
+
+		str_copy_n(bi->loader, sizeof(bi->loader), name, strnlen(name, max < sizeof(bi->loader) ? max : sizeof(bi->loader)));
+	}
 	if (info->flags & MB1_INFO_CMDLINE)
-		take_string(bi, bi->cmdline, sizeof(bi->cmdline), phys_to_virt(info->cmdline), SIZE_MAX);
+		take_string(bi, bi->cmdline, sizeof(bi->cmdline), phys_to_virt(info->cmdline), MB1_END - info->cmdline);
 	if (info->flags & MB1_INFO_MMAP) {
 		parse_mb1_mmap(info, bi);
 	} else if (info->flags & MB1_INFO_MEM) {
 		take_range(bi, 0, (uint64_t)info->mem_lower * 1024, BOOT_MEM_AVAILABLE);
 		take_range(bi, 0x100000, (uint64_t)info->mem_upper * 1024, BOOT_MEM_AVAILABLE);
 	}
-	for (uint32_t i = 0; (info->flags & MB1_INFO_MODS) && i < info->mods_count; i++) {
-		const struct mb1_module *m = phys_to_virt((uint64_t)info->mods_addr + i * sizeof(*m));
-
-		take_module(bi, m->start, m->end, m->string != 0 ? phys_to_virt(m->string) : "", SIZE_MAX);
-	}
+	if (info->flags & MB1_INFO_MODS)
+		parse_mb1_modules(info, bi);
 	if (info->flags & MB1_INFO_FRAMEBUFFER)
 		take_framebuffer(bi,
 				 (struct boot_framebuffer){ .pa = info->framebuffer_addr, .pitch = info->framebuffer_pitch,

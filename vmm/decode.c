@@ -139,7 +139,7 @@ static bool decode_io(struct cursor *c, struct decoded *d, uint8_t op)
 	bool wide = op & 1, def32 = c->mode != DECODE_16;
 	uint8_t imm;
 
-	d->op_size = !wide ? 1 : def32 != c->opsize ? 4 : 2;
+	d->op_size = !wide ? 1 : (c->rex & 8) || def32 != c->opsize ? 4 : 2; /* REX.W wins over 66, and 64 bits mean 32 here */
 	if ((op & 0xfc) == 0x6c) {
 		d->kind = op & 2 ? DEC_OUTS : DEC_INS;
 		d->rep = c->rep != 0;

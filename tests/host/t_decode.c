@@ -124,3 +124,23 @@ TEST(decode_capstone)
 	tap_end(&sets[2], "nothing that Capstone knows as one of them is missed");
 	tap_end(&sets[3], "cut bytes are refused");
 }
+
+/* Capstone 4 is wrong here: the manual's "66H is ignored when REX.W is 1". Found by tests/fuzz/fuzz_decode.c. */
+TEST(decode_io_size)
+{
+	static const struct {
+		uint8_t bytes[4], n, mode, size;
+	} t[] = {
+		{ { 0xed }, 1, DECODE_16, 2 }, { { 0x66, 0xed }, 2, DECODE_16, 4 }, { { 0xed }, 1, DECODE_32, 4 }, { { 0x66, 0xef }, 2, DECODE_32, 2 },
+		{ { 0x66, 0xe5, 0x80 }, 3, DECODE_64, 2 }, { { 0x48, 0xed }, 2, DECODE_64, 4 }, { { 0x66, 0x48, 0xed }, 3, DECODE_64, 4 },
+		{ { 0x66, 0x4f, 0x6f }, 3, DECODE_64, 4 }, { { 0x48, 0x66, 0xed }, 3, DECODE_64, 2 }, { { 0x66, 0x48, 0xec }, 3, DECODE_64, 1 },
+	};
+	struct tap_set s = { .id = "decode.io_size" };
+
+	for (unsigned i = 0; i < sizeof(t) / sizeof(t[0]); i++) {
+		struct decoded d;
+
+		tap_case(&s, decode(t[i].bytes, t[i].n, t[i].mode, &d) ? d.op_size : 0, t[i].size, "case %u", i);
+	}
+	tap_end(&s, "the size of a port access: 66, REX.W over it, REX before a prefix ignored");
+}

@@ -194,6 +194,25 @@ TEST(multiboot_garbage)
 	tap_ok(!multiboot_parse(0x12345678, 0x1000, &bi), "multiboot.magic", "another magic is no multiboot");
 }
 
+/* Multiboot 1: counts and pointers are the loader's word. Found by tests/fuzz/fuzz_multiboot.c: the list of modules was read to wherever its count led. */
+TEST(multiboot_ends)
+{
+	static struct bootinfo bi;
+	struct mb1_info *info = (void *)(sw_low + 0x1000);
+
+	memset(sw_low, 0, SW_LOW_SIZE);
+	*info = (struct mb1_info){ .flags = MB1_INFO_MODS, .mods_count = 0xffffffff, .mods_addr = 0x2000 };
+	memset(&bi, 0, sizeof(bi));
+	multiboot_parse(MB1_LOADER_MAGIC, 0x1000, &bi);
+	tap_eq(bi.modules_dropped, 0xffffffffull - BOOTINFO_MAX_MODULES, "multiboot.ends.count", "modules without a place are counted, not read");
+	*info = (struct mb1_info){ .flags = MB1_INFO_MODS | MB1_INFO_MMAP, .mods_count = 1, .mods_addr = 0xfffffff8, .mmap_addr = 0xfffffff0,
+				   .mmap_length = 0x100 };
+	memset(&bi, 0, sizeof(bi));
+	multiboot_parse(MB1_LOADER_MAGIC, 0x1000, &bi);
+	tap_ok(bi.modules_dropped == 1 && bi.mmap_dropped == 1 && bi.nr_modules == 0 && bi.nr_mmap == 0, "multiboot.ends.four_gib",
+	       "what does not lie below 4 GiB is dropped");
+}
+
 /* ---- Text ---- */
 
 TEST(fmt_like_libc)

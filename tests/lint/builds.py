@@ -17,7 +17,7 @@ JOBS = "2"
 
 def compile_header(root, compiler, path):
     """The compiler's complaint about a file that includes this header alone, twice (so that its guard is tried too)."""
-    flags = [f for f in FLAGS if not (path.startswith("tests/host/") and f in ("-ffreestanding", "-mgeneral-regs-only"))]
+    flags = [f for f in FLAGS if not (path.startswith(("tests/host/", "tests/fuzz/")) and f in ("-ffreestanding", "-mgeneral-regs-only"))]
     if not path.startswith("tests/"):
         flags.append("-mcmodel=kernel")
     if path.startswith("tests/host/"):

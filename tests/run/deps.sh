@@ -25,12 +25,12 @@ need() {
 	done
 }
 
-# Sanitizers for clang are a package of their own on some releases, which clang only recommends.
+# Sanitizers and libFuzzer for clang are a package of their own on some releases, which clang only recommends.
 clang_without_rt() {
 	have clang || return 1
 	dir=$(clang -print-resource-dir 2>/dev/null) || return 1
 	[ -d "$dir" ] || return 1
-	[ -z "$(find "$dir/" -name 'libclang_rt.asan*' 2>/dev/null | head -n 1)" ]
+	[ -z "$(find "$dir/" -name 'libclang_rt.asan*' 2>/dev/null | head -n 1)" ] || [ -z "$(find "$dir/" -name 'libclang_rt.fuzzer*' 2>/dev/null | head -n 1)" ]
 }
 
 find_missing() {

@@ -6,9 +6,9 @@ BACKEND ?=
 SCENARIO ?= all
 OPTIONS ?=
 RUNNER := python3 tests/run/drover_run.py
-CHECK_PARTS := lint host bare svm vmx policies planted boot
+CHECK_PARTS := lint host fuzz bare svm vmx policies planted boot
 
-.PHONY: deps run bench check check-host check-bare check-svm check-vmx check-policies check-planted check-boot check-lint rules run-need run-build
+.PHONY: deps run bench check check-host check-fuzz check-bare check-svm check-vmx check-policies check-planted check-boot check-lint rules
 
 # `make deps check` is one command: deps has to be over before anything else begins, with -j as well.
 ifneq (,$(filter deps,$(MAKECMDGOALS)))
@@ -51,6 +51,10 @@ check-lint: | $(DEPS_FIRST)
 check-host: | $(DEPS_FIRST)
 	$(need)
 	+@$(RUNNER) count host $(MAKE) --no-print-directory host-tests
+
+check-fuzz: | $(DEPS_FIRST)
+	$(need)
+	+@$(RUNNER) count fuzz $(MAKE) --no-print-directory fuzz-quick
 
 check-bare check-svm check-vmx check-policies check-planted: | $(DEPS_FIRST)
 	$(need)
