@@ -140,7 +140,8 @@ void machine_stop(struct machine *m)
 
 static const char *rec_text(const struct sw_guest *g, unsigned i, char *buf, unsigned cap)
 {
-	static const char *const names[] = { [R_DR] = "DR", [R_DB] = "#DB", [R_EXC] = "exception", [R_MSR] = "MSR", [R_HC] = "hypercall" };
+	static const char *const names[] = { [R_DR] = "DR", [R_DB] = "#DB", [R_EXC] = "exception", [R_MSR] = "MSR", [R_HC] = "hypercall",
+					     [R_MEM] = "memory" };
 
 	if (i >= g->nr_rec)
 		snprintf(buf, cap, "nothing");

@@ -26,22 +26,26 @@ enum gop_kind {
 	G_WRMSR,       /* DEBUGCTL = a */
 	G_RDMSR,       /* DEBUGCTL; recorded */
 	G_SPLIT_LOCK,  /* a bus lock made at CPL 3 */
+	G_MOV_TO_CR,   /* n = 0, 3, 4, a = value; with a TLB only (tlb.h) */
+	G_INVLPG,      /* a = address; with a TLB only */
+	G_WREFER,      /* EFER = a */
 	G_IRET,        /* end of the #DB handler; sets RF in the image, as a handler of code breakpoints does */
 	G_END,         /* OUT to the debug-exit port */
 };
 
 #define GOP_IRQ 1u  /* flags: a host interrupt arrives just before this instruction */
 #define GOP_SHOW 2u /* record RAX after it (hypercall) */
+#define GOP_TLB 4u  /* G_LOAD, G_STORE (value b): 4 bytes through the TLB; c = 1: a load checks as a fetch; recorded */
 
 struct gop {
 	uint8_t kind, n, flags;
 	uint64_t a, b, c, d;
 };
 
-enum rec_kind { R_DR, R_DB, R_EXC, R_MSR, R_HC };
+enum rec_kind { R_DR, R_DB, R_EXC, R_MSR, R_HC, R_MEM };
 struct rec {
 	uint8_t kind, n;
-	uint64_t a, b; /* DR: value. DB: return address, TF of the image. EXC: vector, address. MSR, HC: value */
+	uint64_t a, b; /* DR: value. DB: return address, TF of the image. EXC: vector, address. MSR, HC: value. MEM: tlb.c */
 };
 
 #define G_MAX 96
@@ -86,7 +90,7 @@ struct sw_ctl {
 	uint64_t pending; /* pending debug exceptions */
 };
 
-enum sw_exit_kind { X_INTR, X_DB, X_ICEBP, X_DR, X_CPUID, X_HLT, X_HC, X_IO, X_MSR, X_END, X_DEAD };
+enum sw_exit_kind { X_INTR, X_DB, X_ICEBP, X_DR, X_CPUID, X_HLT, X_HC, X_IO, X_MSR, X_CR, X_INVLPG, X_END, X_DEAD };
 struct sw_exit {
 	uint8_t kind, len, dr, port_in;
 	bool write;

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "model/cpu.h"
+#include "model/tlb.h"
 
 #define TF 0x100ull
 #define RF 0x10000ull
@@ -50,6 +51,9 @@ static unsigned encode(const struct sw_guest *g, const struct gop *o, uint8_t *p
 	case G_WRMSR: p[n++] = 0x0f; p[n++] = 0x30; break;
 	case G_RDMSR: p[n++] = 0x0f; p[n++] = 0x32; break;
 	case G_SPLIT_LOCK: p[n++] = 0xf0; p[n++] = 0xff; p[n++] = 0x00; break;
+	case G_MOV_TO_CR: p[n++] = 0x0f; p[n++] = 0x22; p[n++] = (uint8_t)(0xc0 | o->n << 3); break; /* EAX */
+	case G_INVLPG: p[n++] = 0x0f; p[n++] = 0x01; p[n++] = 0x38; break; /* [EAX] */
+	case G_WREFER: p[n++] = 0x0f; p[n++] = 0x30; break;
 	case G_IRET: p[n++] = 0xcf; break;
 	case G_END: p[n++] = 0xe6; p[n++] = END_PORT; break;
 	}
@@ -259,8 +263,16 @@ static enum outcome execute(struct sw_guest *g, const struct gop *o, const struc
 	switch ((enum gop_kind)o->kind) {
 	case G_NOP: case G_SPLIT_LOCK: return DONE;
 	case G_MOV_TO_DR: case G_MOV_FROM_DR: return mov_dr(g, o, ctl, x);
-	case G_STORE: access(g, REF_WRITE, o->a, o->n); return DONE;
-	case G_LOAD: access(g, REF_READ, o->a, o->n); return DONE;
+	case G_STORE: case G_LOAD:
+		access(g, o->kind == G_STORE ? REF_WRITE : REF_READ, o->a, o->n);
+		return o->flags & GOP_TLB && tlb_execute(g, o, ctl, x) ? EXITED : DONE;
+	case G_MOV_TO_CR: case G_INVLPG: return tlb_execute(g, o, ctl, x) ? EXITED : DONE;
+	case G_WREFER:
+		g->r[1] = 0xc0000080;
+		g->r[0] = (uint32_t)o->a;
+		g->r[2] = o->a >> 32;
+		x->write = true;
+		return ctl->bare ? DONE : out_of_guest(x, X_MSR);
 	case G_OUT: case G_IN:
 		x->port = (uint16_t)o->a;
 		x->port_in = o->kind == G_IN;

@@ -11,6 +11,7 @@
 #include "arch/x86/pmem.h"
 #include "arch/x86/tsc.h"
 #include "model/cpu.h"
+#include "model/tlb.h"
 
 /* ---- CPUID ---- */
 
@@ -44,8 +45,8 @@ struct cpuid_regs cpuid(uint32_t leaf, uint32_t subleaf)
 	case 0x8000000a:
 		if (sw.amd) {
 			r.eax = 1;
-			r.ebx = 16;
-			r.edx = 1u << 0 | 1u << 3 | 1u << 5 | 1u << 6 | 1u << 7; /* NPT, NRIPS, clean bits, flush by ASID, decode assists */
+			r.ebx = tlb_svm_asids(16);
+			r.edx = tlb_svm_features(1u << 0 | 1u << 3 | 1u << 5 | 1u << 6 | 1u << 7); /* NPT, NRIPS, clean bits, flush by ASID, decode assists */
 		}
 		break;
 	}
@@ -83,7 +84,7 @@ static bool vmx_cap(uint32_t msr, uint64_t *v)
 	case MSR_VMX_CR0_FIXED0: *v = 0x80000021; return true;
 	case MSR_VMX_CR4_FIXED0: *v = 0x2000; return true;
 	case MSR_VMX_CR0_FIXED1: case MSR_VMX_CR4_FIXED1: *v = ~0ull; return true;
-	case MSR_VMX_EPT_VPID_CAP: *v = ~0ull; return true;
+	case MSR_VMX_EPT_VPID_CAP: *v = tlb_vpid_cap(~0ull); return true;
 	}
 	if (msr >= MSR_VMX_PINBASED && msr <= MSR_VMX_TRUE_ENTRY) {
 		*v = 0xffffffffull << 32;

@@ -7,6 +7,7 @@
 #include "arch/x86/svm/svm.h"
 #include "arch/x86/traps.h"
 #include "model/cpu.h"
+#include "model/tlb.h"
 
 /* What the CPU may keep of a control block while its clean bit is set. */
 static struct cached {
@@ -91,6 +92,8 @@ static void decode_to(struct vmcb *b, const struct sw_guest *g, const struct sw_
 	case X_HLT: b->exit_code = 0x78; break;
 	case X_HC: b->exit_code = 0x81; break;
 	case X_MSR: b->exit_code = 0x7c; b->exit_info1 = x->write; break;
+	case X_CR: b->exit_code = 0x10u + x->dr; b->exit_info1 = 1ull << 63; break; /* EAX */
+	case X_INVLPG: b->exit_code = 0x79; b->exit_info1 = g->r[0]; break;
 	case X_IO:
 		b->exit_code = 0x7b;
 		b->exit_info1 = (uint64_t)x->port << 16 | 1u << 4 | x->port_in;
@@ -141,6 +144,7 @@ void svm_switch(struct vcpu *v, uint64_t vmcb_pa, uint64_t host_pa)
 	g->r[GPR_RSP] = b->rsp;
 	g->rip = b->rip;
 	g->rflags = b->rflags;
+	tlb_svm_enter(b);
 	sw_entered(g, &ctl);
 	sw_guest_run(g, &ctl, &x);
 
@@ -158,6 +162,7 @@ void svm_switch(struct vcpu *v, uint64_t vmcb_pa, uint64_t host_pa)
 	b->rsp = g->r[GPR_RSP];
 	memcpy(v->r, g->r, sizeof(g->r));
 	decode_to(b, g, &x);
+	tlb_svm_leave(b);
 	sw.guest = false;
 	sw_log(OP_EXIT, 0, b->exit_code);
 }

@@ -6,6 +6,7 @@
 
 #include "arch/x86/vmx/internal.h"
 #include "model/cpu.h"
+#include "model/tlb.h"
 
 #define NR_VMCS 8
 #define NR_FIELDS 0x6c18
@@ -93,16 +94,12 @@ bool vmwrite(uint64_t field, uint64_t v)
 
 bool invept(uint64_t type, uint64_t eptp)
 {
-	(void)type;
-	(void)eptp;
-	return true;
+	return tlb_invept(type, eptp);
 }
 
 bool invvpid(uint64_t type, uint16_t vpid)
 {
-	(void)type;
-	(void)vpid;
-	return true;
+	return tlb_invvpid(type, vpid);
 }
 
 void vmx_exit_entry(void)
@@ -181,6 +178,8 @@ static void decode_to(uint64_t *f, const struct sw_exit *x)
 	case X_CPUID: f[VMCS_EXIT_REASON] = 10; return;
 	case X_HLT: f[VMCS_EXIT_REASON] = 12; return;
 	case X_HC: f[VMCS_EXIT_REASON] = 18; return;
+	case X_CR: f[VMCS_EXIT_REASON] = 28; f[VMCS_EXIT_QUALIFICATION] = x->dr; return; /* MOV to, EAX */
+	case X_INVLPG: f[VMCS_EXIT_REASON] = 14; return;
 	case X_MSR: f[VMCS_EXIT_REASON] = x->write ? 32 : 31; return;
 	case X_IO:
 		f[VMCS_EXIT_REASON] = 30;
@@ -220,6 +219,7 @@ unsigned vmx_enter(struct vcpu *v, struct vmx_vcpu *hw)
 	g->rip = f[VMCS_GUEST_RIP];
 	g->rflags = f[VMCS_GUEST_RFLAGS];
 	g->r[GPR_RSP] = f[VMCS_GUEST_RSP];
+	tlb_vmx_enter(f);
 	sw_entered(g, &ctl);
 	sw_guest_run(g, &ctl, &x);
 
@@ -234,6 +234,7 @@ unsigned vmx_enter(struct vcpu *v, struct vmx_vcpu *hw)
 	f[VMCS_GUEST_RSP] = g->r[GPR_RSP];
 	memcpy(v->r, g->r, sizeof(g->r));
 	decode_to(f, &x);
+	tlb_vmx_leave(f);
 	sw.guest = false;
 	sw_log(OP_EXIT, 0, f[VMCS_EXIT_REASON]);
 	return 0;
