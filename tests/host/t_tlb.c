@@ -309,7 +309,6 @@ BOTH(TLB_lacks)
 		return;
 	}
 	slat(false, (struct tlb_cpu){ .vpid_lacks = EPTCAP_INVEPT_SINGLE }, "no_invept_single");
-	slat(false, (struct tlb_cpu){ .vpid_lacks = EPTCAP_INVVPID_SINGLE }, "no_invvpid_single");
 	slat(false, (struct tlb_cpu){ .vpid_lacks = EPTCAP_INVVPID }, "no_vpid");
 }
 

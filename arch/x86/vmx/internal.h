@@ -57,7 +57,6 @@ enum ctl_word { CTL_PIN, CTL_PROC, CTL_PROC2, CTL_EXIT, CTL_ENTRY, CTL_NR };
 #define EPTCAP_INVEPT_SINGLE (1ull << 25)
 #define EPTCAP_INVEPT_ALL (1ull << 26)
 #define EPTCAP_INVVPID (1ull << 32)
-#define EPTCAP_INVVPID_SINGLE (1ull << 41)
 #define EPTCAP_INVVPID_ALL (1ull << 42)
 #define INV_SINGLE 1u
 #define INV_ALL 2u

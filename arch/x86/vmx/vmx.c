@@ -222,9 +222,7 @@ static void flush_now(struct vmx_vm *p)
 	bool single = vmx_caps.ept_vpid & EPTCAP_INVEPT_SINGLE;
 
 	p->flush = false;
-	invept(single ? INV_SINGLE : INV_ALL, p->eptp);
-	if (vmx_caps.base[CTL_PROC2] & PROC2_VPID)
-		invvpid(vmx_caps.ept_vpid & EPTCAP_INVVPID_SINGLE ? INV_SINGLE : INV_ALL, p->vpid);
+	invept(single ? INV_SINGLE : INV_ALL, p->eptp); /* with EPT the entries of every VPID go with it: no INVVPID */
 }
 
 /* ---- Vcpus ---- */

@@ -439,7 +439,7 @@ bool tlb_invvpid(uint64_t type, uint16_t vpid)
 	if (!tlb.on)
 		return true;
 	tlb.invvpids++;
-	if ((tlb.cpu.vpid_lacks & EPTCAP_INVVPID) || (type == 1 && ((tlb.cpu.vpid_lacks & EPTCAP_INVVPID_SINGLE) || !vpid)) || type < 1 || type > 2) {
+	if ((tlb.cpu.vpid_lacks & EPTCAP_INVVPID) || (type == 1 && ((tlb.cpu.vpid_lacks & (1ull << 41) /* INVVPID of one context */) || !vpid)) || type < 1 || type > 2) {
 		tlb.refused++;
 		return false;
 	}
