@@ -43,3 +43,9 @@ host-mutants: $(HB)/base/test
 .PHONY: host-red
 host-red:
 	@tests/host/drive.py --red $(HB)
+
+# Lines and branches that the host tests reach. Unoptimized, so that a branch is one of the source's.
+$(eval $(call host_build,coverage,$(HOST_CC),-O0 --coverage))
+.PHONY: host-coverage
+host-coverage: $(HB)/coverage/test
+	@tests/host/coverage.py $(HB)/coverage
