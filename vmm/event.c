@@ -31,6 +31,8 @@ static void deliver_exception(struct vcpu *v)
 	v->exception.type = EVENT_NONE;
 	if (v->inject.vector == VEC_DB)
 		dbg_deliver(&v->dbg, &v->inject.db);
+	else
+		v->rflags |= RFLAGS_RF; /* a fault pushes it set, or its instruction would hit its breakpoint again; #DB as it is (A28) */
 	if (v->inject.has_error) {
 		vcpu_need(v, VST_CR);
 		v->inject.has_error = (v->st.cr0 & CR0_PE) != 0; /* real mode pushes none, and the entry checks of VMX insist on it */

@@ -8,7 +8,7 @@ static struct tally now;
 static unsigned line;
 static const char *skip_reason;
 
-#define IDS_MAX 512
+#define IDS_MAX 1024
 static uint64_t ids[IDS_MAX];
 static unsigned nr_ids;
 

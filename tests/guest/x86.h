@@ -63,6 +63,7 @@
 #define MSR_DEBUGCTL 0x1d9u
 #define MSR_PAT 0x277u
 #define MSR_EFER 0xc0000080u
+#define EFER_SCE 0x1ul
 #define MSR_STAR 0xc0000081u
 #define MSR_LSTAR 0xc0000082u
 #define MSR_CSTAR 0xc0000083u
