@@ -89,6 +89,21 @@ static bool on_timer(struct trapframe *tf)
 	return true;
 }
 
+static bool on_kick(struct trapframe *tf)
+{
+	(void)tf;
+	lapic_eoi();
+	return true;
+}
+
+void lapic_kick(void)
+{
+	if (x2apic)
+		lapic_write(APIC_SELF_IPI, VEC_KICK);
+	else
+		lapic_write(APIC_ICR, APIC_ICR_SELF | VEC_KICK);
+}
+
 static bool on_spurious(struct trapframe *tf)
 {
 	(void)tf; /* no EOI: nothing is in service */
@@ -147,6 +162,7 @@ void lapic_init(enum lapic_mode mode)
 		panic("the CPU has no local APIC");
 	turn_on(mode);
 	trap_set_hook(VEC_TIMER, on_timer);
+	trap_set_hook(VEC_KICK, on_kick);
 	trap_set_hook(VEC_SPURIOUS, on_spurious);
 	trap_set_hook(VEC_LAPIC_ERROR, on_error);
 	lapic_write(APIC_TPR, 0);

@@ -11,6 +11,7 @@
 /* Vectors that drover uses. */
 #define VEC_PIC_BASE 0x20 /* 0x20-0x2f: the masked 8259s, should a spurious one come */
 #define VEC_TIMER 0xef
+#define VEC_KICK 0xf0 /* does nothing; that it comes is the point */
 #define VEC_LAPIC_ERROR 0xfe
 #define VEC_SPURIOUS 0xff
 
@@ -26,6 +27,8 @@ enum lapic_mode { LAPIC_AUTO, LAPIC_X2APIC };
  * counts from here on whenever interrupts are open. Needs tsc_khz. Panics when the CPU has no LAPIC. */
 void lapic_init(enum lapic_mode mode);
 
+/* An interrupt to this CPU, taken as soon as interrupts open: with them off before an entry, a guest exits at its first instruction. */
+void lapic_kick(void);
 void lapic_eoi(void); /* harmless before lapic_init */
 uint32_t lapic_id(void);
 bool lapic_is_x2apic(void);

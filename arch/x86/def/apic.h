@@ -15,6 +15,9 @@
 #define APIC_SVR_ENABLE (1u << 8)
 #define APIC_ESR 0x280
 #define APIC_LVT_CMCI 0x2f0
+#define APIC_ICR 0x300
+#define APIC_ICR_SELF (1u << 18 | 1u << 14) /* this CPU, level assert, fixed delivery */
+#define APIC_SELF_IPI 0x3f0 /* x2APIC only */
 #define APIC_LVT_TIMER 0x320
 #define APIC_LVT_THERMAL 0x330
 #define APIC_LVT_PERF 0x340

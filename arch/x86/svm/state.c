@@ -6,6 +6,7 @@
 #include "arch/x86/def/msr.h"
 #include "arch/x86/def/seg.h"
 #include "arch/x86/insn.h"
+#include "arch/x86/lapic.h"
 #include "arch/x86/svm/svm.h"
 
 /* Fields that are plain copies: X(group, name in vcpu_state, name in the VMCB). Same-group neighbours compile to straight code. */
@@ -261,6 +262,9 @@ static void inject(struct vcpu *v, struct svm_vcpu *hw)
 	hw->entered.event_inj = info;
 	hw->entered.event_at = v->exits;
 	e->type = EVENT_NONE;
+	/* There is no window exit for an NMI: one that waits behind this event gets its turn by an interrupt at the handler's first instruction. */
+	if (v->want_nmi_window && !v->st.nmi_blocked)
+		lapic_kick();
 }
 
 /* ---- before an entry, and after a refused one ---- */

@@ -119,6 +119,7 @@ struct sw_cpu {
 	bool shows_disabled; /* sets B bits of disabled slots that match (rule A15) */
 	bool lacks_debugctl;
 	bool fail_next_entry;
+	bool kicked; /* an interrupt of the host's to itself is pending */
 	/* live */
 	uint64_t dr[4], dr6, dr7, debugctl;
 	bool guest, gif, irqs;

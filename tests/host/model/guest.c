@@ -411,6 +411,11 @@ void sw_guest_run(struct sw_guest *g, const struct sw_ctl *ctl, struct sw_exit *
 		pending = 0;
 		enter_handler(g, ctl->inject_vector);
 	}
+	if (sw.kicked) {
+		sw.kicked = false;
+		x->kind = X_INTR;
+		return;
+	}
 	for (;;) {
 		if (pending) {
 			hits = pending;

@@ -5,6 +5,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "arch/x86/lapic.h"
 #include "arch/x86/def/cr.h"
 #include "arch/x86/def/msr.h"
 #include "arch/x86/insn.h"
@@ -215,3 +216,9 @@ uint64_t virt_to_phys(const void *p) { return (uint64_t)(uintptr_t)p; }
 /* What boot's tables point to lies below 4 GiB: a test fills this arena, which physical addresses from 0 on mean. */
 uint8_t sw_low[SW_LOW_SIZE];
 void *phys_to_virt(uint64_t pa) { return pa < SW_LOW_SIZE ? sw_low + pa : (void *)(uintptr_t)pa; }
+
+/* The LAPIC's only part here. */
+void lapic_kick(void)
+{
+	sw.kicked = true;
+}
