@@ -17,7 +17,7 @@ static __attribute__((noinline)) uint32_t io_hits_slow(struct vcpu *v)
 
 static inline uint32_t io_hits(struct vcpu *v)
 {
-	return dbg_armed(v->dbg.dr7) ? io_hits_slow(v) : 0;
+	return dbg_armed(v->dbg.dr7 | v->dbg.held_dr7) ? io_hits_slow(v) : 0; /* a debugger's slots too (E14) */
 }
 
 static uint64_t low_bytes(uint64_t reg, uint64_t value, unsigned bytes)
@@ -112,7 +112,7 @@ static __attribute__((noinline)) void string_io(struct vcpu *v)
 		return;
 	}
 	hits = io_hits(v);
-	if (dbg_armed(v->dbg.dr7))
+	if (dbg_armed(v->dbg.dr7 | v->dbg.held_dr7))
 		hits |= dbg_bp_hit(&v->dbg, s.in ? DBG_ACCESS_WRITE : DBG_ACCESS_READ, s.at.v, size, v->st.cr4);
 	advance(v, s.index, s.mask, v->rflags & RFLAGS_DF ? 0 - (uint64_t)size : size);
 	if (s.d.rep)

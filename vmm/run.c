@@ -43,7 +43,8 @@ static inline bool fast_db(struct vcpu *v, struct cpu *c)
 	if (e->u.exc.vector != VEC_DB || v->dbg.state != DBG_LIVE || e->u.exc.db.cls == DBG_ICEBP || e->vectoring.type != EVENT_NONE ||
 	    v->exception.type != EVENT_NONE)
 		return false;
-	if (!(v->be->dbg_caps & DBG_CAP_DB_APPLIED)) {
+	/* What hardware has in the control block is newer than vm_*, and a change of one of them commits them all. */
+	if (!(v->be->dbg_caps & DBG_CAP_DB_APPLIED) || v->dbg.debugctl) {
 		v->be->fetch(v, VST_DBG);
 		v->st_valid |= VST_DBG;
 	}

@@ -89,6 +89,7 @@ struct dbg_cpu {
 	uint64_t owned_debugctl; /* bits of debugctl that stay in force while a guest runs: FREEZE_IN_SMM (V18) */
 	uint8_t can;         /* DBG_FEAT_LBR, DBG_FEAT_BTF: what this CPU's DEBUGCTL was seen to do (dbg_probe.c) */
 	bool has_masks;      /* the address-mask MSRs exist here */
+	void (*lbr_wanted)(void); /* the backend's, or NULL: the host is about to record its own branches (V23) */
 	uint64_t hw_dr[4];   /* what DR0-3 hold, while nobody else writes them: the cached policy's memory */
 	uint32_t hw_mask[4]; /* what the mask MSRs hold */
 	bool guest_dr_loaded; /* between dbg_do_enter and dbg_do_leave: DR0-3 in hardware are a guest's; host DR7 must stay off */

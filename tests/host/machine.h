@@ -14,10 +14,14 @@ struct machine {
 	const struct backend *be;
 	struct cpu *cpu;
 	unsigned nr;
+	bool bus_lock_exit;            /* of VMs that are added from now on: their option buslock=exit */
 	struct vm *vm[MAX_VMS];
 	struct sw_guest g[MAX_VMS];    /* under drover */
 	struct sw_guest bare[MAX_VMS]; /* the same script on bare hardware */
 };
+
+/* enum dbg_policy of VMs that are added. Only t_policy.c changes it. */
+extern unsigned machine_policy;
 
 /* Brings the CPU and the backend up. False: it failed (and a line says so). */
 bool machine_start(struct machine *m, bool amd, struct ref_cpu phys);
