@@ -87,7 +87,7 @@ static void decode_db(struct vcpu *v, struct cpu *c, struct vmcb *b)
 	need = dbg_classify_needs(r->payload, b->dr7);
 	if (need) {
 		for (unsigned i = 0; i < 4; i++)
-			dr[i] = (need & (1u << i)) && v->dbg.state == DBG_LIVE ? hw_read_dr(&c->dbg, i) : v->dbg.dr[i];
+			dr[i] = (need & (1u << i)) && v->dbg.state == DBG_LIVE ? hw_read_dr(&c->dbg, i) : dbg_eff_dr(&v->dbg, i);
 		r->cls = (uint8_t)dbg_classify(r->payload, dr, b->dr7, linear_rip(b));
 	}
 	/* The #DB is going to be delivered, and hardware has cleared GD for that (S05). An L0 that emulates SVM may have left it set; the guest's

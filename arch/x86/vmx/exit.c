@@ -147,7 +147,7 @@ static void decode_db(struct vcpu *v, struct cpu *c, struct dbg_record *db, uint
 	need = dbg_classify_needs(db->payload, dr7);
 	for (unsigned i = 0; i < 4; i++)
 		if (need & (1u << i))
-			dr[i] = live ? hw_read_dr(&c->dbg, i) : v->dbg.dr[i];
+			dr[i] = live ? hw_read_dr(&c->dbg, i) : dbg_eff_dr(&v->dbg, i);
 	if (need)
 		rip += vmcs_read(VMCS_GUEST_CS_BASE); /* 0 in 64-bit mode */
 	if (need && !(vmcs_read32(VMCS_GUEST_CS_AR) & SEG_AR_L))

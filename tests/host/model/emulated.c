@@ -42,7 +42,8 @@ void sw_note_emulated(struct sw_guest *g)
 	if (i < 0 || g->rip != g->at[i] + g->len[i])
 		return;
 	o = &g->op[i];
-	g->in_rep = 0;
+	if (o->kind == G_OUTS)
+		g->in_rep = 0;
 	emulated_write(g, o);
 	if (o->kind == G_RDMSR)
 		sw_record(g, R_MSR, 0, (uint32_t)g->r[0] | g->r[2] << 32, sw_msr_number(o));

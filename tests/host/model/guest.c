@@ -311,14 +311,15 @@ static bool icebp(struct sw_guest *g, const struct sw_ctl *ctl, struct sw_exit *
 static void retire(struct sw_guest *g, const struct gop *o, struct sw_exit *x, const struct sw_ctl *ctl, bool tf, uint32_t *pending)
 {
 	uint32_t causes = g->more_hits;
-	bool more = (o->kind == G_REP_STOS || o->kind == G_OUTS) && g->rep_left;
+	bool string = o->kind == G_REP_STOS || o->kind == G_OUTS, more = string && g->rep_left;
 
 	if (more) {
 		g->rflags |= RF;
 	} else {
 		g->rip += x->len;
 		g->rflags &= ~RF;
-		g->in_rep = 0;
+		if (string)
+			g->in_rep = 0;
 	}
 	if (g->last_len)
 		causes |= sw_live_hits(g->last_kind, g->last_addr, g->last_len, g->de);
