@@ -29,6 +29,11 @@ static inline bool fast_hypercall(struct vcpu *v)
 	len = fetch_insn_len(v, DEC_VMMCALL); /* VMX tells the length */
 	if (!len)
 		return false; /* the slow path will find it, and the next one will be fast */
+	if (*v->live.shadow & 1) {
+		vcpu_need(v, VST_SHADOW);
+		if (v->st.pending_dbg)
+			return false; /* MOV SS before it has hit a breakpoint: a trap is due (V12) */
+	}
 	v->r[GPR_RAX] = 0;
 	vcpu_skip(v, len);
 	return true;

@@ -235,12 +235,13 @@ unsigned dbg_plan_enter(unsigned caps, const struct dbg_cpu *c, const struct dbg
  * (a LIVE vcpu's DR6 is then known only when SAVE_DR6 has read it: the executor resets it iff dbg_dr6_needs_reset). */
 unsigned dbg_plan_leave(unsigned caps, const struct dbg_cpu *c, const struct dbg_vcpu *v, uint64_t exit_dr6);
 
-/* Both plans are empty: nobody uses a debug register, and the control block says so. The run loop's short cut for the common case; the plan to
- * leave has two more conditions, which are looked at behind the exit: its DR6, and breakpoints that the host has armed meanwhile (H21). */
+/* Both plans are empty: nobody uses a debug register or DEBUGCTL (whose bits hardware may clear), and the control block says so. The run loop's
+ * short cut for the common case; the plan to leave has two more conditions, which are looked at behind the exit: its DR6, and breakpoints that the
+ * host has armed meanwhile (H21). */
 static inline bool dbg_idle(const struct dbg_cpu *c, const struct dbg_vcpu *v)
 {
 	/* one branch: this is in the way of each exit */
-	return !((c->dr7 & DR7_ENABLE_ALL) | (v->vm_dr7 ^ v->dr7) | (v->vm_dr6 ^ DR6_INIT) | (v->vm_debugctl ^ (v->debugctl | c->owned_debugctl)) |
+	return !((c->dr7 & DR7_ENABLE_ALL) | (v->vm_dr7 ^ v->dr7) | (v->vm_dr6 ^ DR6_INIT) | (v->vm_debugctl ^ c->owned_debugctl) | v->debugctl |
 		 (uint64_t)(v->state ^ DBG_IDLE) | (uint64_t)!v->vm_intercept);
 }
 

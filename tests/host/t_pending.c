@@ -53,6 +53,18 @@ BOTH(V12_emulated_behind_mov_ss)
 	machine_stop(&m);
 }
 
+/* On the fast path too, which has no place for a trap. */
+TEST(V12_fast_behind_mov_ss)
+{
+	static const struct gop ops[] = { WR(0, 0x5000), WR(7, 0x30402), HC(HC_LAB_FAST), MOV_SS(0x5000), HC(HC_LAB_FAST), { G_NOP }, { G_CPUID } };
+	struct machine m;
+
+	if (!run_full(&m, false, "V12.fast_bare", OPS(ops), OPS(show_dr67)))
+		return;
+	tap_eq(rec_of(&m, R_DB, 0), m.g[0].at[5], "V12.fast", "what MOV SS held back comes behind a fast exit, not later");
+	machine_stop(&m);
+}
+
 /* The exit does not emulate, but runs the instruction again: what is held back stays in the field. */
 TEST(V11_kept)
 {

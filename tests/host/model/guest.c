@@ -37,6 +37,7 @@ static void enter_handler(struct sw_guest *g, unsigned vector)
 	if (vector != 1) {
 		sw_record(g, R_EXC, vector, vector, g->rip);
 		g->rip += i < 0 ? 1 : g->len[i];
+		g->rflags &= ~RF;
 		g->in_rep = 0;
 		return;
 	}
@@ -245,7 +246,7 @@ static enum outcome execute(struct sw_guest *g, const struct gop *o, const struc
 		return DONE;
 	case G_OUTS: return outs(g, o, ctl, x);
 	case G_PUSHF:
-		sw_record(g, R_FLAGS, 0, g->rflags & (TF | RF), 0);
+		sw_record(g, R_FLAGS, 0, g->rflags & TF, 0); /* RF is pushed as 0 */
 		return DONE;
 	case G_MOV_TO_DR: case G_MOV_FROM_DR: return mov_dr(g, o, ctl, x);
 	case G_STORE: access(g, REF_WRITE, o->a, o->n); return DONE;
