@@ -93,6 +93,7 @@ static __attribute__((noinline)) unsigned debug_enter(struct vcpu *v, struct cpu
 static __attribute__((noinline)) void debug_leave(struct vcpu *v, struct cpu *c)
 {
 	unsigned ops = dbg_plan_leave(v->be->dbg_caps, &c->dbg, &v->dbg, v->exit.dr6);
+	uint64_t debugctl = v->dbg.debugctl;
 
 	if (!ops)
 		return;
@@ -101,6 +102,9 @@ static __attribute__((noinline)) void debug_leave(struct vcpu *v, struct cpu *c)
 		v->st_valid |= VST_DBG;
 	}
 	dbg_do_leave(ops, v->be->dbg_caps, &c->dbg, &v->dbg);
+	/* If hardware has cleared LBR and BTF for a #DB that was intercepted, the guest has them until it is delivered (E13): a debugger's never is. */
+	if (v->exit.kind == EXITK_EXCEPTION && v->exit.u.exc.vector == VEC_DB)
+		v->dbg.debugctl = debugctl;
 }
 
 /* One trip: until an exit needs the slow path. Interrupts are off; on return the debug registers are the host's again. */

@@ -37,7 +37,7 @@ static inline struct ref_cpu full(bool amd)
 #define DEBUGCTL_MSR 0x1d9
 #define TF_ON { G_POPF, .a = 1 }
 #define TF_OFF { G_POPF }
-static const struct gop show_all[] = { { G_MOV_FROM_DR, .n = 6 }, { G_MOV_FROM_DR, .n = 7 }, { G_RDMSR } };
+static const struct gop show_all[] = { { G_MOV_FROM_DR, .n = 6 }, { G_MOV_FROM_DR, .n = 7 }, { .kind = G_RDMSR } };
 
 /* One script on a full CPU, compared with bare hardware; the caller looks closer and stops the machine. */
 static inline bool run_full(struct machine *m, bool amd, const char *name, const struct gop *ops, unsigned nr, const struct gop *handler, unsigned nr_handler)

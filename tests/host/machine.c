@@ -198,6 +198,18 @@ void machine_host_debugctl(struct machine *m, uint64_t v)
 	dbg_host_set_debugctl(&m->cpu->dbg, v);
 }
 
+bool machine_hold(struct machine *m, unsigned vm, unsigned slot, uint64_t addr, unsigned rw_len)
+{
+	struct sw_guest *g = &m->g[vm];
+
+	if (!dbg_hold(&m->vm[vm]->vcpu->dbg, slot, addr, rw_len))
+		return false;
+	g->held_slots |= (uint8_t)(1u << slot);
+	g->held_dr[slot] = addr;
+	g->held_dr7 = (g->held_dr7 & ~(0xfull << (16 + 4 * slot))) | 2ull << 2 * slot | (uint64_t)rw_len << (16 + 4 * slot);
+	return true;
+}
+
 int machine_find(unsigned from, enum sw_op op, int n)
 {
 	for (unsigned i = from; i < sw.nr_log; i++)

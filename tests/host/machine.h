@@ -41,6 +41,9 @@ unsigned machine_recs(const struct machine *m, unsigned vm, enum rec_kind kind);
 void machine_host_bp(struct machine *m, unsigned slot, uint64_t addr, unsigned nibble);
 void machine_host_debugctl(struct machine *m, uint64_t v);
 
+/* A debugger of this VM takes a slot; not while it runs. */
+bool machine_hold(struct machine *m, unsigned vm, unsigned slot, uint64_t addr, unsigned rw_len);
+
 /* In operation order: index of the first logged operation at or after `from`, or -1. n < 0: any. */
 int machine_find(unsigned from, enum sw_op op, int n);
 unsigned machine_count(unsigned from, unsigned to, enum sw_op op, int n);

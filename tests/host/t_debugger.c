@@ -4,19 +4,6 @@
 #include "arch/x86/def/hypercall.h"
 #include "both.h"
 
-/* What the debugger asks of drover, with the software CPU told of it. */
-static bool hold(struct machine *m, unsigned slot, uint64_t addr, unsigned rw_len)
-{
-	struct sw_guest *g = &m->g[0];
-
-	if (!dbg_hold(&m->vm[0]->vcpu->dbg, slot, addr, rw_len))
-		return false;
-	g->held_slots |= (uint8_t)(1u << slot);
-	g->held_dr[slot] = addr;
-	g->held_dr7 = (g->held_dr7 & ~(0xfull << (16 + 4 * slot))) | 2ull << 2 * slot | (uint64_t)rw_len << (16 + 4 * slot);
-	return true;
-}
-
 static void release(struct machine *m)
 {
 	dbg_release_all(&m->vm[0]->vcpu->dbg);
@@ -51,7 +38,7 @@ BOTH(Z01_own_registers)
 
 	if (!start(&m, amd, OPS(ops)))
 		return;
-	tap_ok(hold(&m, 1, 0x5000, 1), id(amd, "Z01.hold"), "a slot that the guest does not use can be had");
+	tap_ok(machine_hold(&m, 0, 1, 0x5000, 1), id(amd, "Z01.hold"), "a slot that the guest does not use can be had");
 	machine_run(&m);
 	tap_eq(machine_recs(&m, 0, R_DB), 0, id(amd, "Z04.none"), "no #DB for the guest");
 	tap_eq(m.vm[0]->vcpu->debugger_dr6, 0xffff0ff2, id(amd, "Z04.dr6"), "the debugger sees its slot in DR6");
@@ -67,7 +54,7 @@ BOTH(E14_both)
 
 	if (!start(&m, amd, OPS(ops)))
 		return;
-	hold(&m, 2, 0x5000, 0xd);
+	machine_hold(&m, 0, 2, 0x5000, 0xd);
 	machine_run(&m);
 	tap_eq(rec_of(&m, R_DR, 0), 0xffff0ff1, id(amd, "E14.guest_only"), "both hit: the guest gets a #DB with its own bit");
 	finish(&m, amd, "E14.both", 4);
@@ -81,8 +68,8 @@ BOTH(E14_emulated)
 	if (!start(&m, amd, OPS(ops)))
 		return;
 	m.vm[0]->vcpu->st.cr4 |= 8;
-	hold(&m, 0, 0x80, 2);
-	hold(&m, 3, 0x5000, 3);
+	machine_hold(&m, 0, 0, 0x80, 2);
+	machine_hold(&m, 0, 3, 0x5000, 3);
 	machine_run(&m);
 	tap_eq(rec_of(&m, R_DR, 0), 0xffff4ff0, id(amd, "E14.step"), "a stepped IN of a port that the debugger watches: just BS");
 	finish(&m, amd, "E14.emulated", 3);
@@ -96,9 +83,9 @@ BOTH(Z04_code)
 
 	if (!start(&m, amd, OPS(ops)))
 		return;
-	hold(&m, 0, m.g[0].at[1], 0);
-	hold(&m, 1, m.g[0].at[2], 0);
-	hold(&m, 2, m.g[0].at[5], 0);
+	machine_hold(&m, 0, 0, m.g[0].at[1], 0);
+	machine_hold(&m, 0, 1, m.g[0].at[2], 0);
+	machine_hold(&m, 0, 2, m.g[0].at[5], 0);
 	machine_run(&m);
 	finish(&m, amd, "Z04.code", 3);
 }
@@ -111,7 +98,7 @@ BOTH(Z01_same_slot)
 
 	if (!start(&m, amd, OPS(ops)))
 		return;
-	hold(&m, 1, 0x5000, 1);
+	machine_hold(&m, 0, 1, 0x5000, 1);
 	machine_run(&m);
 	tap_ok(!dbg_hold(&m.vm[0]->vcpu->dbg, 2, 1, 1), id(amd, "Z01.used"), "a slot that the guest has enabled cannot be had");
 	tap_ok(!dbg_hold(&m.vm[0]->vcpu->dbg, 4, 1, 1) && !dbg_hold(&m.vm[0]->vcpu->dbg, 3, 1, 16), id(amd, "Z01.range"), "nor one that is not there");
@@ -120,7 +107,7 @@ BOTH(Z01_same_slot)
 
 static void attach(void)
 {
-	hold(running, 3, 0x5000, 0xd);
+	machine_hold(running, 0, 3, 0x5000, 0xd);
 }
 
 static void detach(void)
@@ -161,7 +148,7 @@ BOTH(Z08_survives)
 
 	if (!start(&m, amd, OPS(ops)))
 		return;
-	hold(&m, 1, 0x5000, 1);
+	machine_hold(&m, 0, 1, 0x5000, 1);
 	sw.strict = false; /* the script's own truth does not know of the reset */
 	machine_run(&m);
 	tap_eq(rec_of(&m, R_DR, 0), 0x400, id(amd, "Z08.guest"), "the guest's DR7 is reset");

@@ -15,6 +15,8 @@ static uint64_t pick_address(uint64_t *s)
 	return pages[rnd(s) % 7] + rnd(s) % 4;
 }
 
+static unsigned debuggers_slot; /* 0-3: no script enables it, since it would find it taken */
+
 /* Enables, types and lengths; RW=10 now and then; never LEN with a code breakpoint, which is undefined. */
 static uint64_t pick_dr7(uint64_t *s)
 {
@@ -25,6 +27,7 @@ static uint64_t pick_dr7(uint64_t *s)
 
 		v |= (rw | len << 2) << (16 + 4 * i);
 	}
+	v &= ~(3ull << 2 * debuggers_slot);
 	return rnd(s) % 16 ? v : v | 0x2000;
 }
 
@@ -98,6 +101,8 @@ static bool add_random(struct machine *m, uint64_t *s)
 	for (unsigned i = 0; i < SCRIPT; i++)
 		ops[i] = sw.phys.btf && rnd(s) % 3 == 0 ? pick_more(s) : pick_op(s);
 	v = machine_add(m, ops, SCRIPT, handler, 2);
+	if (v && debuggers_slot < 4)
+		machine_hold(m, m->nr - 1, debuggers_slot, pick_address(s), rnd(s) % 4 ? 3 | (unsigned)(rnd(s) % 4) << 2 : 0);
 	if (v && rnd(s) % 2)
 		v->st.cr4 |= 8;
 	return v;
@@ -118,7 +123,7 @@ static struct ref_cpu pick_cpu(bool amd, uint64_t *s)
 static void random_runs(bool amd, const char *id)
 {
 	struct tap_set same = { .id = id }, rules = { .id = amd ? "H08.random.svm" : "H08.random.vmx" };
-	uint64_t records = 0, dbs = 0;
+	uint64_t records = 0, dbs = 0, hits = 0;
 
 	for (unsigned run = 0; run < RUNS; run++) {
 		uint64_t s = run * 2 + amd;
@@ -131,6 +136,7 @@ static void random_runs(bool amd, const char *id)
 		if (rnd(&s) % 2)
 			machine_host_debugctl(&m, amd ? 0x41 : 0x4041);
 		sw.clears_debugctl = rnd(&s) % 2;
+		debuggers_slot = rnd(&s) % 4 ? 31 : rnd(&s) % 4;
 		sw.tsc_step = rnd(&s) % 2 ? 0 : rnd(&s) % 4000000;
 		if (!add_random(&m, &s) || (rnd(&s) % 2 && !add_random(&m, &s)))
 			return;
@@ -141,12 +147,14 @@ static void random_runs(bool amd, const char *id)
 			tap_case(&same, d != NULL, 0, "%s", d ? d : "");
 			records += m.bare[i].nr_rec;
 			dbs += machine_recs(&m, i, R_DB);
+			hits += m.vm[i]->vcpu->debugger_hits;
 		}
 		for (unsigned r = 0; r < RULE_NR; r++)
 			tap_case(&rules, sw.broken[r], 0, "run %u rule %u: %s", run, r, sw.first[r]);
 		machine_stop(&m);
 	}
-	tap_case(&same, records > 10000 && dbs > 500, true, "%llu records, %llu #DBs only", (unsigned long long)records, (unsigned long long)dbs);
+	tap_case(&same, records > 10000 && dbs > 500 && hits > 50, true, "%llu records, %llu #DBs, %llu hits of a debugger only",
+		 (unsigned long long)records, (unsigned long long)dbs, (unsigned long long)hits);
 	tap_end(&same, "random scripts see what bare hardware shows");
 	tap_end(&rules, "every invariant at every operation of them");
 }
