@@ -29,6 +29,11 @@ static inline bool fast_hypercall(struct vcpu *v)
 	len = fetch_insn_len(v, DEC_VMMCALL); /* VMX tells the length */
 	if (!len)
 		return false; /* the slow path will find it, and the next one will be fast */
+	if (*v->live.shadow & 1) {
+		vcpu_need(v, VST_SHADOW);
+		if (v->st.pending_dbg)
+			return false; /* MOV SS before it has hit a breakpoint: a trap is due (V12) */
+	}
 	v->r[GPR_RAX] = 0;
 	vcpu_skip(v, len);
 	return true;
@@ -43,7 +48,8 @@ static inline bool fast_db(struct vcpu *v, struct cpu *c)
 	if (e->u.exc.vector != VEC_DB || v->dbg.state != DBG_LIVE || e->u.exc.db.cls == DBG_ICEBP || e->vectoring.type != EVENT_NONE ||
 	    v->exception.type != EVENT_NONE)
 		return false;
-	if (!(v->be->dbg_caps & DBG_CAP_DB_APPLIED)) {
+	/* What hardware has in the control block is newer than vm_*, and a change of one of them commits them all. */
+	if (!(v->be->dbg_caps & DBG_CAP_DB_APPLIED) || v->dbg.debugctl) {
 		v->be->fetch(v, VST_DBG);
 		v->st_valid |= VST_DBG;
 	}
@@ -87,6 +93,7 @@ static __attribute__((noinline)) unsigned debug_enter(struct vcpu *v, struct cpu
 static __attribute__((noinline)) void debug_leave(struct vcpu *v, struct cpu *c)
 {
 	unsigned ops = dbg_plan_leave(v->be->dbg_caps, &c->dbg, &v->dbg, v->exit.dr6);
+	uint64_t debugctl = v->dbg.debugctl;
 
 	if (!ops)
 		return;
@@ -95,6 +102,9 @@ static __attribute__((noinline)) void debug_leave(struct vcpu *v, struct cpu *c)
 		v->st_valid |= VST_DBG;
 	}
 	dbg_do_leave(ops, v->be->dbg_caps, &c->dbg, &v->dbg);
+	/* If hardware has cleared LBR and BTF for a #DB that was intercepted, the guest has them until it is delivered (E13): a debugger's never is. */
+	if (v->exit.kind == EXITK_EXCEPTION && v->exit.u.exc.vector == VEC_DB)
+		v->dbg.debugctl = debugctl;
 }
 
 /* One trip: until an exit needs the slow path. Interrupts are off; on return the debug registers are the host's again. */

@@ -150,7 +150,7 @@ bool dbg_slot_matches_masked(uint64_t dr, uint64_t dr7, unsigned i, uint32_t mas
 {
 	if (!mask || access == DBG_ACCESS_IO)
 		return dbg_slot_matches(dr, dr7, i, access, addr, len, cr4);
-	for (unsigned b = 0; b < len; b++)
+	for (unsigned b = 0; b < (access == DBG_ACCESS_EXEC ? 1 : len); b++) /* of an instruction its first byte counts */
 		if (dbg_slot_matches(dr | mask, dr7, i, access, (addr + b) | mask, 1, cr4))
 			return true;
 	return false;

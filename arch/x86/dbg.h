@@ -92,6 +92,7 @@ struct dbg_cpu {
 	uint64_t owned_debugctl; /* bits of debugctl that stay in force while a guest runs: FREEZE_IN_SMM (V18) */
 	uint8_t can;         /* DBG_FEAT_LBR, DBG_FEAT_BTF: what this CPU's DEBUGCTL was seen to do (dbg_probe.c) */
 	bool has_masks;      /* the address-mask MSRs exist here */
+	void (*lbr_wanted)(void); /* the backend's, or NULL: the host is about to record its own branches (V23) */
 	uint64_t hw_dr[4];   /* what DR0-3 hold, while nobody else writes them: the cached policy's memory */
 	uint32_t hw_mask[4]; /* what the mask MSRs hold */
 	bool guest_dr_loaded; /* between dbg_do_enter and dbg_do_leave: DR0-3 in hardware are a guest's; host DR7 must stay off */
@@ -237,12 +238,13 @@ unsigned dbg_plan_enter(unsigned caps, const struct dbg_cpu *c, const struct dbg
  * (a LIVE vcpu's DR6 is then known only when SAVE_DR6 has read it: the executor resets it iff dbg_dr6_needs_reset). */
 unsigned dbg_plan_leave(unsigned caps, const struct dbg_cpu *c, const struct dbg_vcpu *v, uint64_t exit_dr6);
 
-/* Both plans are empty: nobody uses a debug register, and the control block says so. The run loop's short cut for the common case; the plan to
- * leave has two more conditions, which are looked at behind the exit: its DR6, and breakpoints that the host has armed meanwhile (H21). */
+/* Both plans are empty: nobody uses a debug register or DEBUGCTL (whose bits hardware may clear), and the control block says so. The run loop's
+ * short cut for the common case; the plan to leave has two more conditions, which are looked at behind the exit: its DR6, and breakpoints that the
+ * host has armed meanwhile (H21). */
 static inline bool dbg_idle(const struct dbg_cpu *c, const struct dbg_vcpu *v)
 {
 	/* one branch: this is in the way of each exit */
-	return !((c->dr7 & DR7_ENABLE_ALL) | (v->vm_dr7 ^ v->dr7) | (v->vm_dr6 ^ DR6_INIT) | (v->vm_debugctl ^ (v->debugctl | c->owned_debugctl)) |
+	return !((c->dr7 & DR7_ENABLE_ALL) | (v->vm_dr7 ^ v->dr7) | (v->vm_dr6 ^ DR6_INIT) | (v->vm_debugctl ^ c->owned_debugctl) | v->debugctl |
 		 (uint64_t)(v->state ^ DBG_IDLE) | (uint64_t)!v->vm_intercept);
 }
 

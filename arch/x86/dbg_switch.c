@@ -168,6 +168,8 @@ bool dbg_host_set_debugctl(struct dbg_cpu *c, uint64_t v)
 {
 	uint64_t got;
 
+	if ((v & ~c->debugctl & DEBUGCTL_LBR) && c->lbr_wanted)
+		c->lbr_wanted(); /* a guest's records may be in the registers, which it is to find again without the host's among them */
 	if (!c->has_debugctl || !hw_try_write_debugctl(c, v))
 		return false;
 	if (hw_try_read_debugctl(c, &got) && got == v) {

@@ -18,6 +18,8 @@
 extern const struct backend svm_backend;
 void svm_model_reset(void);
 
+unsigned machine_policy;
+
 static struct {
 	const struct vcpu *v;
 	struct sw_guest *g;
@@ -58,6 +60,7 @@ bool machine_start(struct machine *m, bool amd, struct ref_cpu phys)
 	sw.dr7 = 0x455;
 	sw.debugctl = 2;
 	dbg_host_init(&m->cpu->dbg);
+	m->cpu->dbg.can = (uint8_t)((phys.btf ? DBG_FEAT_BTF : 0) | (phys.lbr ? DBG_FEAT_LBR : 0)); /* what dbg_probe.c finds by trying */
 	cpuid_init();
 	trace_init();
 	if (m->be->probe(reason, sizeof(reason), NULL) != BACKEND_OK || !m->be->cpu_on(m->cpu))
@@ -99,7 +102,7 @@ static void make_image(uint8_t *file, unsigned size)
 struct vcpu *machine_add(struct machine *m, const struct gop *ops, unsigned nr, const struct gop *handler, unsigned nr_handler)
 {
 	static _Alignas(8) uint8_t image[256];
-	struct vm_config cfg = { .id = m->nr, .group = 1, .mem_mib = 4, .budget_ms = 1000000, .lab = true, .image = { image, sizeof(image), "" },
+	struct vm_config cfg = { .dbg_policy = machine_policy, .bus_lock_exit = m->bus_lock_exit, .id = m->nr, .group = 1, .mem_mib = 4, .budget_ms = 1000000, .lab = true, .image = { image, sizeof(image), "" },
 				 .cmdline = "" };
 	unsigned i = m->nr, code = 0;
 	struct vm *vm;
@@ -141,7 +144,7 @@ void machine_stop(struct machine *m)
 static const char *rec_text(const struct sw_guest *g, unsigned i, char *buf, unsigned cap)
 {
 	static const char *const names[] = { [R_DR] = "DR", [R_DB] = "#DB", [R_EXC] = "exception", [R_MSR] = "MSR", [R_HC] = "hypercall",
-					     [R_MEM] = "memory" };
+					     [R_MEM] = "memory", [R_FLAGS] = "flags" };
 
 	if (i >= g->nr_rec)
 		snprintf(buf, cap, "nothing");
@@ -159,6 +162,9 @@ void machine_same_as_bare(struct machine *m, unsigned vm, const char *id)
 
 	while (i < a->nr_rec && i < b->nr_rec && memcmp(&a->rec[i], &b->rec[i], sizeof(a->rec[i])) == 0)
 		i++;
+	if (tap_instead)
+		tap_case(tap_instead, i != a->nr_rec || i != b->nr_rec || a->dead || b->dead, 0, "%s record %u: %s, bare %s", id, i,
+			 rec_text(a, i, x, sizeof(x)), rec_text(b, i, y, sizeof(y)));
 	tap_ok(i == a->nr_rec && i == b->nr_rec && !a->dead && !b->dead, id, "the guest sees what bare hardware shows (%u records)%s; at %u: %s, bare %s",
 	       b->nr_rec, a->dead ? ", lost its way" : "", i, rec_text(a, i, x, sizeof(x)), rec_text(b, i, y, sizeof(y)));
 }
@@ -191,6 +197,18 @@ void machine_host_debugctl(struct machine *m, uint64_t v)
 {
 	sw.want_debugctl = v;
 	dbg_host_set_debugctl(&m->cpu->dbg, v);
+}
+
+bool machine_hold(struct machine *m, unsigned vm, unsigned slot, uint64_t addr, unsigned rw_len)
+{
+	struct sw_guest *g = &m->g[vm];
+
+	if (!dbg_hold(&m->vm[vm]->vcpu->dbg, slot, addr, rw_len))
+		return false;
+	g->held_slots |= (uint8_t)(1u << slot);
+	g->held_dr[slot] = addr;
+	g->held_dr7 = (g->held_dr7 & ~(0xfull << (16 + 4 * slot))) | 2ull << 2 * slot | (uint64_t)rw_len << (16 + 4 * slot);
+	return true;
 }
 
 int machine_find(unsigned from, enum sw_op op, int n)

@@ -14,10 +14,14 @@ struct machine {
 	const struct backend *be;
 	struct cpu *cpu;
 	unsigned nr;
+	bool bus_lock_exit;            /* of VMs that are added from now on: their option buslock=exit */
 	struct vm *vm[MAX_VMS];
 	struct sw_guest g[MAX_VMS];    /* under drover */
 	struct sw_guest bare[MAX_VMS]; /* the same script on bare hardware */
 };
+
+/* enum dbg_policy of VMs that are added. Only t_policy.c changes it. */
+extern unsigned machine_policy;
 
 /* Brings the CPU and the backend up. False: it failed (and a line says so). */
 bool machine_start(struct machine *m, bool amd, struct ref_cpu phys);
@@ -36,6 +40,9 @@ unsigned machine_recs(const struct machine *m, unsigned vm, enum rec_kind kind);
 /* What a test asks of the host in its name, with the software CPU told what is wanted now. */
 void machine_host_bp(struct machine *m, unsigned slot, uint64_t addr, unsigned nibble);
 void machine_host_debugctl(struct machine *m, uint64_t v);
+
+/* A debugger of this VM takes a slot; not while it runs. */
+bool machine_hold(struct machine *m, unsigned vm, unsigned slot, uint64_t addr, unsigned rw_len);
 
 /* In operation order: index of the first logged operation at or after `from`, or -1. n < 0: any. */
 int machine_find(unsigned from, enum sw_op op, int n);

@@ -1,14 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /* Random guest scripts against bare hardware: two vcpus share a CPU, the host's breakpoints and DEBUGCTL are on, slices end early. Seeded. */
 #include "arch/x86/def/hypercall.h"
-#include "machine.h"
-#include "tap.h"
+#include "both.h"
 
-#include <stdio.h>
 #include <string.h>
 
 #define SCRIPT 60
-#define RUNS 300
+#define RUNS 400
 
 static uint64_t pick_address(uint64_t *s)
 {
@@ -16,6 +14,8 @@ static uint64_t pick_address(uint64_t *s)
 
 	return pages[rnd(s) % 7] + rnd(s) % 4;
 }
+
+static unsigned debuggers_slot; /* 0-3: no script enables it, since it would find it taken */
 
 /* Enables, types and lengths; RW=10 now and then; never LEN with a code breakpoint, which is undefined. */
 static uint64_t pick_dr7(uint64_t *s)
@@ -27,7 +27,28 @@ static uint64_t pick_dr7(uint64_t *s)
 
 		v |= (rw | len << 2) << (16 + 4 * i);
 	}
+	v &= ~(3ull << 2 * debuggers_slot);
 	return rnd(s) % 16 ? v : v | 0x2000;
+}
+
+/* What a CPU with all of DEBUGCTL has more: branches and their records, masks, MOV SS (on AMD without a watched operand: an exit behind it would lose
+ * the hit, since the control block has no place for it), strings, bus locks. */
+static struct gop pick_more(uint64_t *s)
+{
+	static const uint32_t msrs[] = { 0, 0, 0, 0, 0x1db, 0x1dc, 0x1c9, 0x681, 0x6c1, 0x682, 0x68f, 0xc0011027, 0xc0011019, 0xc001101b };
+	struct gop o = { .flags = rnd(s) % 8 ? 0 : GOP_IRQ };
+
+	switch (rnd(s) % 12) {
+	case 0: case 1: o.kind = G_JMP; break;
+	case 2: o.kind = G_MOV_SS; o.a = sw.amd || rnd(s) % 2 ? 0 : pick_address(s); break;
+	case 3: case 4: o.kind = G_WRMSR; o.a = rnd(s) % 8; break;
+	case 5: case 6: case 7: o.kind = G_RDMSR; o.b = msrs[rnd(s) % 14]; break;
+	case 8: o.kind = G_WRMSR; o.b = msrs[11 + rnd(s) % 3]; o.a = rnd(s) % 2 ? 0 : rnd(s) & 0xfff; break;
+	case 9: o.kind = G_REP_STOS; o.n = (uint8_t)(1 + rnd(s) % 3); o.a = pick_address(s); break;
+	case 10: o.kind = G_SPLIT_LOCK; break;
+	default: o.kind = G_PUSHF; break;
+	}
+	return o;
 }
 
 static struct gop pick_op(uint64_t *s)
@@ -78,28 +99,44 @@ static bool add_random(struct machine *m, uint64_t *s)
 	struct vcpu *v;
 
 	for (unsigned i = 0; i < SCRIPT; i++)
-		ops[i] = pick_op(s);
+		ops[i] = sw.phys.btf && rnd(s) % 3 == 0 ? pick_more(s) : pick_op(s);
 	v = machine_add(m, ops, SCRIPT, handler, 2);
+	if (v && debuggers_slot < 4)
+		machine_hold(m, m->nr - 1, debuggers_slot, pick_address(s), rnd(s) % 4 ? 3 | (unsigned)(rnd(s) % 4) << 2 : 0);
 	if (v && rnd(s) % 2)
 		v->st.cr4 |= 8;
 	return v;
 }
 
+static struct ref_cpu pick_cpu(bool amd, uint64_t *s)
+{
+	struct ref_cpu cpu = { .rtm = rnd(s) % 2 };
+
+	if (rnd(s) % 2)
+		return cpu;
+	cpu = full(amd);
+	cpu.bld = rnd(s) % 2;
+	cpu.masks32 = amd && rnd(s) % 2;
+	return cpu;
+}
+
 static void random_runs(bool amd, const char *id)
 {
 	struct tap_set same = { .id = id }, rules = { .id = amd ? "H08.random.svm" : "H08.random.vmx" };
-	uint64_t records = 0, dbs = 0;
+	uint64_t records = 0, dbs = 0, hits = 0;
 
 	for (unsigned run = 0; run < RUNS; run++) {
 		uint64_t s = run * 2 + amd;
 		struct machine m;
 
-		if (!machine_start(&m, amd, (struct ref_cpu){ .rtm = rnd(&s) % 2 }))
+		if (!machine_start(&m, amd, pick_cpu(amd, &s)))
 			return;
 		if (rnd(&s) % 2)
 			machine_host_bp(&m, rnd(&s) % 4, pick_address(&s), 1 | (unsigned)(rnd(&s) % 4) << 2);
 		if (rnd(&s) % 2)
-			machine_host_debugctl(&m, 0x41);
+			machine_host_debugctl(&m, amd ? 0x41 : 0x4041);
+		sw.clears_debugctl = rnd(&s) % 2;
+		debuggers_slot = rnd(&s) % 4 ? 31 : rnd(&s) % 4;
 		sw.tsc_step = rnd(&s) % 2 ? 0 : rnd(&s) % 4000000;
 		if (!add_random(&m, &s) || (rnd(&s) % 2 && !add_random(&m, &s)))
 			return;
@@ -110,12 +147,14 @@ static void random_runs(bool amd, const char *id)
 			tap_case(&same, d != NULL, 0, "%s", d ? d : "");
 			records += m.bare[i].nr_rec;
 			dbs += machine_recs(&m, i, R_DB);
+			hits += m.vm[i]->vcpu->debugger_hits;
 		}
 		for (unsigned r = 0; r < RULE_NR; r++)
 			tap_case(&rules, sw.broken[r], 0, "run %u rule %u: %s", run, r, sw.first[r]);
 		machine_stop(&m);
 	}
-	tap_case(&same, records > 10000 && dbs > 500, true, "%llu records, %llu #DBs only", (unsigned long long)records, (unsigned long long)dbs);
+	tap_case(&same, records > 10000 && dbs > 500 && hits > 50, true, "%llu records, %llu #DBs, %llu hits of a debugger only",
+		 (unsigned long long)records, (unsigned long long)dbs, (unsigned long long)hits);
 	tap_end(&same, "random scripts see what bare hardware shows");
 	tap_end(&rules, "every invariant at every operation of them");
 }

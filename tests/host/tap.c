@@ -13,6 +13,7 @@ static struct {
 	tap_fn fn;
 } tests[MAX_TESTS];
 static unsigned nr_tests, passed, failed;
+struct tap_set *tap_instead;
 
 void tap_register(const char *name, tap_fn fn)
 {
@@ -38,6 +39,8 @@ static bool stops(const char *id)
 
 static bool line(bool ok, const char *id, const char *text, const char *tail)
 {
+	if (tap_instead)
+		return ok;
 	if (ok)
 		passed++;
 	else
@@ -92,11 +95,24 @@ bool tap_end(struct tap_set *s, const char *what)
 {
 	char text[200], tail[300] = "";
 
+	if (tap_instead) {
+		tap_case(tap_instead, s->wrong, 0, "%s at %s", s->id, s->where);
+		return !s->wrong;
+	}
 	snprintf(text, sizeof(text), "%s (%llu cases)", what, (unsigned long long)s->cases);
 	if (s->wrong)
 		snprintf(tail, sizeof(tail), " # expected=0x%llx actual=0x%llx at %s, %llu wrong", (unsigned long long)s->expected,
 			 (unsigned long long)s->actual, s->where, (unsigned long long)s->wrong);
 	return line(s->cases && !s->wrong, s->id, text, tail);
+}
+
+void tap_run_again(const char *ending)
+{
+	size_t n = strlen(ending);
+
+	for (unsigned i = 0; i < nr_tests; i++)
+		if (strlen(tests[i].name) > n && strcmp(tests[i].name + strlen(tests[i].name) - n, ending) == 0)
+			tests[i].fn();
 }
 
 uint64_t rnd(uint64_t *state)

@@ -31,6 +31,11 @@ struct tap_set {
 void tap_case(struct tap_set *s, uint64_t actual, uint64_t expected, const char *fmt, ...) __attribute__((format(printf, 4, 5)));
 bool tap_end(struct tap_set *s, const char *what);
 
+/* While set, checks print nothing: sets, comparisons with bare hardware and invariants count as cases of this one (t_policy.c). */
+extern struct tap_set *tap_instead;
+/* Runs the registered tests whose names end so. */
+void tap_run_again(const char *ending);
+
 /* Deterministic numbers: splitmix64. */
 uint64_t rnd(uint64_t *state);
 

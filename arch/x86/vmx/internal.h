@@ -202,6 +202,7 @@ void vmx_lbr_init(void);  /* finds the CPU's stack */
 bool vmx_lbr_known(void); /* it is one that drover can give to guests */
 void vmx_lbr_load(struct vmx_vcpu *hw);
 void vmx_lbr_save(struct vmx_vcpu *hw);
+void vmx_lbr_wanted(void); /* dbg.h: lbr_wanted */
 /* backend.h: lbr, lbr_state */
 bool vmx_lbr(struct vcpu *v, uint32_t msr, bool write, uint64_t *val);
 unsigned vmx_lbr_state(struct vcpu *v, uint64_t *array, bool restore);

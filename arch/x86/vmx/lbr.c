@@ -12,6 +12,8 @@ static struct {
 
 #define NR_FIXED 2 /* LBR_SELECT, TOS */
 
+static struct vmx_vcpu *owner; /* lbr_loaded is set in this one; one CPU runs guests for now */
+
 void vmx_lbr_init(void)
 {
 	static const unsigned depths[] = { 32, 16, 8, 4 };
@@ -63,6 +65,7 @@ void vmx_lbr_save(struct vmx_vcpu *hw)
 	for (unsigned i = 0; i < nr_msrs(); i++)
 		hw->lbr[i] = rdmsr(msr_of(i));
 	hw->lbr_loaded = false;
+	owner = NULL;
 }
 
 /* Nothing of the host or of another guest is left to be read (V23). */
@@ -73,6 +76,13 @@ void vmx_lbr_load(struct vmx_vcpu *hw)
 	for (unsigned i = 0; i < nr_msrs(); i++)
 		wrmsr_safe(msr_of(i), hw->lbr[i]); /* a snapshot may bring values that the CPU refuses: they stay out */
 	hw->lbr_loaded = true;
+	owner = hw;
+}
+
+void vmx_lbr_wanted(void)
+{
+	if (owner)
+		vmx_lbr_save(owner);
 }
 
 /* What software writes there: a filter, a place in the stack, and zeroes to clear a record. Anything else is refused, since the CPU may fault on it. */

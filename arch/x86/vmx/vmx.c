@@ -134,6 +134,7 @@ static bool vmx_cpu_on(struct cpu *c)
 		return false;
 	}
 	p->current = NULL;
+	c->dbg.lbr_wanted = vmx_lbr_wanted;
 	invept(INV_ALL, 0);
 	if (vmx_caps.base[CTL_PROC2] & PROC2_VPID)
 		invvpid(INV_ALL, 0);
@@ -147,6 +148,7 @@ static void vmx_cpu_off(struct cpu *c)
 	if (p->current)
 		vmclear(p->current->vmcs_pa);
 	p->current = NULL;
+	c->dbg.lbr_wanted = NULL;
 	vmxoff();
 	write_cr4(read_cr4() & ~CR4_VMXE);
 	pmem_free(p->vmxon_region, PAGE_SIZE);

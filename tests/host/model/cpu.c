@@ -52,9 +52,12 @@ static const struct {
 	[RULE_H14] = { "H14", "each armed slot has the guest's own address" },
 	[RULE_H15] = { "H15", "a guest that owns DR0-3 finds its own in them" },
 	[RULE_S02] = { "S02", "DR6 has its reset value in a guest that does not own it, where an exit tells causes by it" },
-	[RULE_S07] = { "S07", "the guest runs with DEBUGCTL 0" },
+	[RULE_H17] = { "H17", "address masks are the guest's in the guest, 0 under a breakpoint of the host" },
+	[RULE_S07] = { "S07", "the guest runs with its own DEBUGCTL" },
 	[RULE_V05] = { "V05", "the host finds its DEBUGCTL after each exit" },
 	[RULE_V07] = { "V07", "no entry with a debug field that fails the entry checks" },
+	[RULE_V08] = { "V08", "no entry with reserved bits in the pending debug exceptions" },
+	[RULE_V09] = { "V09", "under a shadow the pending step agrees with TF and BTF" },
 };
 
 void sw_broken(enum sw_rule r, const char *fmt, ...)
@@ -77,6 +80,8 @@ void sw_report(const char *what)
 		if (!sw.broken[r])
 			continue;
 		snprintf(id, sizeof(id), "%s.%s", rules[r].id, what);
+		if (tap_instead)
+			tap_case(tap_instead, sw.broken[r], 0, "%s: %s", id, sw.first[r]);
 		all = tap_eq(sw.broken[r], 0, id, "%s: %s", rules[r].text, sw.first[r]);
 	}
 	if (all) {
@@ -93,6 +98,8 @@ static void check_host_armed(void)
 	for (unsigned i = 0; i < 4; i++) {
 		if (!ref_enabled(sw.dr7, i))
 			continue;
+		if (sw.mask[i])
+			sw_broken(RULE_H17, "the host's slot %u is armed under mask 0x%x", i, sw.mask[i]);
 		if (!ref_enabled(sw.want_dr7, i) || sw.dr[i] != sw.want_dr[i])
 			sw_broken(RULE_H08, "slot %u at 0x%llx is armed in the host", i, (unsigned long long)sw.dr[i]);
 	}
@@ -115,20 +122,38 @@ static void check_window(void)
 		sw_broken(RULE_V05, "DEBUGCTL=0x%llx, the host wants 0x%llx", (unsigned long long)sw.debugctl, (unsigned long long)sw.want_debugctl);
 }
 
+/* Its own, and on VMX what belongs to the host (V18). A #DB that is about to be injected has cleared LBR and BTF. */
+static void check_debugctl(const struct sw_guest *g, const struct sw_ctl *ctl)
+{
+	uint64_t want = g->true_debugctl & ~(ctl->inject && ctl->inject_vector == 1 ? SW_LBR | SW_BTF : 0);
+
+	if (!sw.amd)
+		want |= sw.want_debugctl & SW_FREEZE;
+	if (sw.debugctl != want)
+		sw_broken(RULE_S07, "the guest runs with DEBUGCTL=0x%llx, not 0x%llx", (unsigned long long)sw.debugctl, (unsigned long long)want);
+}
+
 void sw_entered(struct sw_guest *g, const struct sw_ctl *ctl)
 {
+	uint64_t dr7;
+
+	sw_note_emulated(g);
+	dr7 = sw_want_dr7(g);
 	sw.guest = true;
 	sw.entries++;
 	sw_log(OP_ENTER, 0, sw.dr7);
-	if (sw.debugctl)
-		sw_broken(RULE_S07, "the guest runs with DEBUGCTL=0x%llx", (unsigned long long)sw.debugctl);
+	check_debugctl(g, ctl);
 	/* A #DB that is about to be injected has not cleared the truth's GD yet. */
-	if ((sw.dr7 ^ g->true_dr7) & ~(ctl->inject ? 0x2000ull : 0))
-		sw_broken(RULE_H08, "the guest runs with DR7=0x%llx, its own is 0x%llx", (unsigned long long)sw.dr7, (unsigned long long)g->true_dr7);
+	if ((sw.dr7 ^ dr7) & ~(ctl->inject ? 0x2000ull : 0))
+		sw_broken(RULE_H08, "the guest runs with DR7=0x%llx, its own is 0x%llx", (unsigned long long)sw.dr7, (unsigned long long)dr7);
 	for (unsigned i = 0; i < 4; i++) {
-		if (ref_enabled(sw.dr7, i) && sw.dr[i] != g->true_dr[i])
+		uint64_t want = sw_want_dr(g, i);
+
+		if (ref_enabled(sw.dr7, i) && sw.dr[i] != want)
 			sw_broken(RULE_H14, "slot %u is armed at 0x%llx, the guest's is 0x%llx", i, (unsigned long long)sw.dr[i],
-				  (unsigned long long)g->true_dr[i]);
+				  (unsigned long long)want);
+		if (ref_enabled(sw.dr7, i) && sw.mask[i] != (g->held_slots >> i & 1 ? 0 : g->true_mask[i]))
+			sw_broken(RULE_H17, "slot %u has mask 0x%x, the guest's is 0x%x", i, sw.mask[i], g->true_mask[i]);
 		if (!ctl->dr && sw.dr[i] != g->true_dr[i])
 			sw_broken(RULE_H15, "DR%u=0x%llx can be read, the guest's is 0x%llx", i, (unsigned long long)sw.dr[i],
 				  (unsigned long long)g->true_dr[i]);
@@ -177,11 +202,8 @@ void sw_mov_to_dr(unsigned n, uint64_t v)
 
 uint64_t sw_host_access(enum ref_access a, uint64_t addr, unsigned len)
 {
-	uint32_t hits = 0;
+	uint32_t hits = sw_live_hits(a, addr, len, false);
 
-	for (unsigned i = 0; i < 4; i++)
-		if (ref_enabled(sw.dr7, i) && ref_match(sw.dr[i], sw.dr7, i, a, addr, len, false))
-			hits |= 1u << i;
 	if (!hits)
 		return 0;
 	sw.host_db++;
@@ -192,12 +214,14 @@ uint64_t sw_host_access(enum ref_access a, uint64_t addr, unsigned len)
 void clgi(void)
 {
 	sw_log(OP_CLGI, 0, 0);
+	sw_host_branch();
 	sw.gif = false;
 }
 
 void stgi(void)
 {
 	sw_log(OP_STGI, 0, 0);
+	sw_host_branch();
 	if (sw.debugctl != sw.want_debugctl)
 		sw_broken(RULE_V05, "DEBUGCTL=0x%llx when NMIs open, the host wants 0x%llx", (unsigned long long)sw.debugctl,
 			  (unsigned long long)sw.want_debugctl);
@@ -207,6 +231,7 @@ void stgi(void)
 void irq_disable(void)
 {
 	sw_log(OP_IRQ_OFF, 0, 0);
+	sw_host_branch();
 	sw.irqs = false;
 }
 
@@ -214,5 +239,12 @@ void irq_enable(void)
 {
 	sw_log(OP_IRQ_ON, 0, 0);
 	sw.irqs = true;
+	sw_host_branch();
 	check_window();
+	if (sw.interrupt && sw.entries >= sw.interrupt_after) {
+		void (*fn)(void) = sw.interrupt;
+
+		sw.interrupt = NULL;
+		fn();
+	}
 }

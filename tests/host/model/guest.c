@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: MIT */
-/* Guest scripts: real encodings in guest memory, since the machine model decodes some of them, and the execution of one after the other. */
+/* Execution of guest scripts, one instruction after the other, with the debug exceptions that each causes. */
 #include <string.h>
 
 #include "model/cpu.h"
 #include "model/tlb.h"
 
 #define TF 0x100ull
+#define IF 0x200ull
 #define RF 0x10000ull
 #define BD 0x2000u
 #define BS 0x4000u
@@ -13,96 +14,7 @@
 #define GD 0x2000ull
 #define END_PORT 0xf4
 
-/* ---- Assembler ---- */
-
-static unsigned put32(uint8_t *p, uint64_t v)
-{
-	for (unsigned i = 0; i < 4; i++)
-		p[i] = (uint8_t)(v >> 8 * i);
-	return 4;
-}
-
-static unsigned encode(const struct sw_guest *g, const struct gop *o, uint8_t *p)
-{
-	unsigned n = 0;
-
-	switch ((enum gop_kind)o->kind) {
-	case G_NOP: p[n++] = 0x90; break;
-	case G_HLT: p[n++] = 0xf4; break;
-	case G_MOV_TO_DR:
-	case G_MOV_FROM_DR:
-		p[n++] = 0x0f;
-		p[n++] = o->kind == G_MOV_TO_DR ? 0x23 : 0x21;
-		p[n++] = (uint8_t)(0xc0 | o->n << 3); /* EAX */
-		break;
-	case G_STORE:
-	case G_LOAD:
-		if (o->n == 2)
-			p[n++] = 0x66;
-		p[n++] = (uint8_t)((o->kind == G_STORE ? 0xa2 : 0xa0) | (o->n > 1));
-		n += put32(p + n, o->a);
-		break;
-	case G_OUT: p[n++] = 0xe6; p[n++] = (uint8_t)o->a; break;
-	case G_IN: p[n++] = 0xe4; p[n++] = (uint8_t)o->a; break;
-	case G_POPF: p[n++] = 0x9d; break;
-	case G_ICEBP: p[n++] = 0xf1; break;
-	case G_CPUID: p[n++] = 0x0f; p[n++] = 0xa2; break;
-	case G_HC: p[n++] = 0x0f; p[n++] = 0x01; p[n++] = g->amd ? 0xd9 : 0xc1; break;
-	case G_WRMSR: p[n++] = 0x0f; p[n++] = 0x30; break;
-	case G_RDMSR: p[n++] = 0x0f; p[n++] = 0x32; break;
-	case G_SPLIT_LOCK: p[n++] = 0xf0; p[n++] = 0xff; p[n++] = 0x00; break;
-	case G_MOV_TO_CR: p[n++] = 0x0f; p[n++] = 0x22; p[n++] = (uint8_t)(0xc0 | o->n << 3); break; /* EAX */
-	case G_INVLPG: p[n++] = 0x0f; p[n++] = 0x01; p[n++] = 0x38; break; /* [EAX] */
-	case G_WREFER: p[n++] = 0x0f; p[n++] = 0x30; break;
-	case G_IRET: p[n++] = 0xcf; break;
-	case G_END: p[n++] = 0xe6; p[n++] = END_PORT; break;
-	}
-	return n;
-}
-
-static uint32_t place(struct sw_guest *g, const struct gop *o, uint32_t at)
-{
-	unsigned i = g->nr++;
-
-	g->op[i] = *o;
-	g->at[i] = at;
-	g->len[i] = (uint8_t)encode(g, o, g->ram + at);
-	return at + g->len[i];
-}
-
-void sw_assemble(struct sw_guest *g, uint8_t *ram, bool amd, const struct gop *main_ops, unsigned nr_main, const struct gop *handler, unsigned nr_handler)
-{
-	static const struct gop end = { .kind = G_END }, iret = { .kind = G_IRET };
-	uint32_t at = G_MAIN;
-
-	memset(g, 0, sizeof(*g));
-	g->ram = ram;
-	g->amd = amd;
-	if (nr_main + nr_handler + 2 > G_MAX) {
-		g->dead = true;
-		return;
-	}
-	for (unsigned i = 0; i < nr_main; i++)
-		at = place(g, &main_ops[i], at);
-	place(g, &end, at);
-	at = G_HANDLER;
-	for (unsigned i = 0; i < nr_handler; i++)
-		at = place(g, &handler[i], at);
-	place(g, &iret, at);
-	g->rip = G_MAIN;
-	g->rflags = 2;
-	g->true_dr6 = 0xffff0ff0;
-	g->true_dr7 = 0x400;
-	g->true_dr6_known = true;
-}
-
 /* ---- Events in the guest ---- */
-
-static void record(struct sw_guest *g, enum rec_kind kind, unsigned n, uint64_t a, uint64_t b)
-{
-	if (g->nr_rec < G_RECS)
-		g->rec[g->nr_rec++] = (struct rec){ .kind = (uint8_t)kind, .n = (uint8_t)n, .a = a, .b = b };
-}
 
 static int find(const struct sw_guest *g, uint64_t rip)
 {
@@ -112,21 +24,29 @@ static int find(const struct sw_guest *g, uint64_t rip)
 	return -1;
 }
 
-/* Vector 1 enters the handler script. The handler of any other exception notes it and skips the instruction. */
+/* Vector 1 enters the handler script. The handler of any other exception notes it and skips the instruction, that of an interrupt comes back to it. */
 static void enter_handler(struct sw_guest *g, unsigned vector)
 {
 	int i = find(g, g->rip);
 
-	if (vector != 1) {
-		record(g, R_EXC, vector, vector, g->rip);
-		g->rip += i < 0 ? 1 : g->len[i];
+	g->shadow = false; /* a delivery ends it, and what it held back is lost unless an instruction told it (A25) */
+	g->held = 0;
+	if (vector == 2 || vector >= 32) {
+		sw_record(g, R_EXC, vector, vector, g->rip);
 		return;
 	}
-	record(g, R_DB, 0, g->rip, g->rflags & TF);
+	if (vector != 1) {
+		sw_record(g, R_EXC, vector, vector, g->rip);
+		g->rip += i < 0 ? 1 : g->len[i];
+		g->rflags &= ~RF;
+		g->in_rep = 0;
+		return;
+	}
+	sw_record(g, R_DB, 0, g->rip, g->rflags & (TF | RF));
 	g->saved_rip = g->rip;
 	g->saved_rflags = g->rflags;
 	g->rip = G_HANDLER;
-	g->rflags &= ~(TF | RF);
+	g->rflags &= ~(TF | RF | IF); /* an interrupt gate */
 }
 
 /* The #DB reaches the guest: what the manuals let it do to DR6, DR7 and DEBUGCTL. */
@@ -134,6 +54,7 @@ static void truth_db(struct sw_guest *g, uint32_t cause)
 {
 	g->true_dr6 = ref_dr6_after(g->true_dr6, cause, sw.phys);
 	g->true_dr7 &= ~GD;
+	g->true_debugctl &= ~(SW_LBR | SW_BTF);
 }
 
 /* Slots that match the last access but are not enabled: hardware may set their B bits too. */
@@ -158,7 +79,9 @@ static bool raise_db(struct sw_guest *g, const struct sw_ctl *ctl, struct sw_exi
 	if (ctl->db) {
 		x->kind = X_DB;
 		x->cause = cause | extra;
-		g->raised = cause;
+		g->raised = cause & ~(uint32_t)g->held_slots; /* the rest is a debugger's */
+		if (ctl->db_applied && sw.clears_debugctl)
+			sw.debugctl &= ~(SW_LBR | SW_BTF);
 		if (ctl->db_applied) {
 			sw.dr6 = ref_dr6_after(sw.dr6, cause | extra, sw.phys);
 			sw.dr7 &= ~GD;
@@ -167,7 +90,7 @@ static bool raise_db(struct sw_guest *g, const struct sw_ctl *ctl, struct sw_exi
 	}
 	sw.dr6 = ref_dr6_after(sw.dr6, cause | extra, sw.phys);
 	sw.dr7 &= ~GD;
-	sw.debugctl &= ~3ull;
+	sw.debugctl &= ~(SW_LBR | SW_BTF);
 	truth_db(g, cause | extra);
 	enter_handler(g, 1);
 	return false;
@@ -209,11 +132,8 @@ static enum outcome mov_dr(struct sw_guest *g, const struct gop *o, const struct
 	g->r[0] = write ? o->a : g->r[0];
 	x->dr = (uint8_t)n;
 	x->write = write;
-	if (ctl->dr && ctl->dr_first) {
-		if (g->true_dr7 & GD)
-			g->raised = BD;
+	if (ctl->dr && ctl->dr_first)
 		return out_of_guest(x, X_DR);
-	}
 	if ((n == 4 || n == 5) && g->de)
 		return fault(g, 6);
 	if (sw.dr7 & GD)
@@ -227,7 +147,7 @@ static enum outcome mov_dr(struct sw_guest *g, const struct gop *o, const struct
 		return DONE;
 	}
 	g->r[0] = (uint32_t)(n < 4 ? sw.dr[n] : n == 6 ? sw.dr6 : sw.dr7);
-	record(g, R_DR, n, g->r[0], 0);
+	sw_record(g, R_DR, n, g->r[0], 0);
 	return DONE;
 }
 
@@ -238,30 +158,97 @@ static void access(struct sw_guest *g, enum ref_access kind, uint64_t addr, unsi
 	g->last_len = (uint8_t)len;
 }
 
+/* On the bare CPU. */
+static enum outcome msr_here(struct sw_guest *g, const struct gop *o)
+{
+	uint32_t nr = sw_msr_number(o);
+	uint64_t v = o->a;
+	int slot = sw_mask_slot(nr);
+
+	if (o->kind == G_RDMSR) {
+		v = sw.debugctl;
+		if (nr != 0x1d9 && sw_debug_msr(nr, false, &v) != 1)
+			return fault(g, 13);
+		g->r[0] = (uint32_t)v;
+		sw_record(g, R_MSR, 0, v, nr);
+		return DONE;
+	}
+	if (nr == 0x1d9 ? !sw_debugctl_write(v, &sw.debugctl) : sw_debug_msr(nr, true, &v) != 1)
+		return fault(g, 13);
+	if (slot >= 0)
+		g->true_mask[slot] = (uint32_t)v;
+	g->true_debugctl = sw.debugctl;
+	return DONE;
+}
+
 static enum outcome msr(struct sw_guest *g, const struct gop *o, const struct sw_ctl *ctl, struct sw_exit *x)
 {
-	uint64_t allowed = g->amd ? 0x3f : 3;
-
-	g->r[1] = 0x1d9;
+	g->r[1] = sw_msr_number(o);
 	x->write = o->kind == G_WRMSR;
 	if (x->write) {
 		g->r[0] = (uint32_t)o->a;
 		g->r[2] = o->a >> 32;
 	}
-	if (!ctl->bare && (x->write || !ctl->debugctl_open))
+	if (ctl->bare)
+		return msr_here(g, o);
+	if (x->write || !ctl->debugctl_open || g->r[1] != 0x1d9)
 		return out_of_guest(x, X_MSR);
-	if (!x->write) { /* bare or open: what the CPU holds. The bare CPU stores nothing, which is what the guest is promised */
-		g->r[0] = ctl->bare ? 0 : (uint32_t)sw.debugctl;
-		record(g, R_MSR, 0, g->r[0], 0);
-		return DONE;
+	g->r[0] = (uint32_t)sw.debugctl;
+	sw_record(g, R_MSR, 0, g->r[0], 0x1d9);
+	return DONE;
+}
+
+/* ---- String instructions: each element is a boundary ---- */
+
+static void first_element(struct sw_guest *g, const struct gop *o)
+{
+	int i = (int)(o - g->op) + 1;
+
+	if (g->in_rep == i)
+		return;
+	g->in_rep = i;
+	g->rep_left = o->n;
+	if (o->kind == G_OUTS) {
+		g->r[6] = o->b;
+		g->r[2] = o->a;
+		g->r[1] = o->n;
 	}
-	return o->a & ~allowed ? fault(g, 13) : DONE;
+}
+
+static enum outcome outs(struct sw_guest *g, const struct gop *o, const struct sw_ctl *ctl, struct sw_exit *x)
+{
+	first_element(g, o);
+	x->port = (uint16_t)o->a;
+	x->string = true;
+	x->rep = o->n > 1;
+	if (!ctl->bare)
+		return out_of_guest(x, X_IO);
+	g->more_hits = sw_live_hits(REF_PORT, o->a, 1, g->de);
+	access(g, REF_READ, o->b + o->n - g->rep_left, 1);
+	g->rep_left--;
+	return DONE;
 }
 
 static enum outcome execute(struct sw_guest *g, const struct gop *o, const struct sw_ctl *ctl, struct sw_exit *x)
 {
 	switch ((enum gop_kind)o->kind) {
 	case G_NOP: case G_SPLIT_LOCK: return DONE;
+	case G_JMP:
+		sw_branch(g->rip, g->rip + 2);
+		return DONE;
+	case G_MOV_SS:
+		if (o->a)
+			access(g, REF_READ, o->a, 2);
+		return DONE;
+	case G_REP_STOS:
+		first_element(g, o);
+		access(g, REF_WRITE, o->a + o->n - g->rep_left, 1);
+		g->rep_left--;
+		return DONE;
+	case G_OUTS: return outs(g, o, ctl, x);
+	case G_PUSHF:
+		sw_record(g, R_FLAGS, 0, g->rflags & TF, 0); /* RF is pushed as 0 */
+		return DONE;
 	case G_MOV_TO_DR: case G_MOV_FROM_DR: return mov_dr(g, o, ctl, x);
 	case G_STORE: case G_LOAD:
 		access(g, o->kind == G_STORE ? REF_WRITE : REF_READ, o->a, o->n);
@@ -281,12 +268,14 @@ static enum outcome execute(struct sw_guest *g, const struct gop *o, const struc
 		access(g, REF_PORT, o->a, 1);
 		return DONE;
 	case G_POPF:
-		g->rflags = o->a ? g->rflags | TF : g->rflags & ~TF;
+		g->rflags = (g->rflags & ~(TF | IF)) | (o->a & 1 ? TF : 0) | (o->a & 2 ? IF : 0);
 		return DONE;
 	case G_HLT: return ctl->bare ? DONE : out_of_guest(x, X_HLT);
 	case G_CPUID:
 		g->r[0] = o->a;
 		g->r[1] = 0;
+		if (ctl->bare && (o->flags & GOP_SHOW)) /* leaf 7 */
+			sw_record(g, R_HC, 0, sw_debugctl_bits(sw.phys) & SW_BUS_LOCK ? 1u << 24 : 0, 0);
 		return ctl->bare ? DONE : out_of_guest(x, X_CPUID);
 	case G_HC:
 		g->r[0] = o->a;
@@ -294,7 +283,7 @@ static enum outcome execute(struct sw_guest *g, const struct gop *o, const struc
 		g->r[1] = o->c;
 		g->r[2] = o->d;
 		if (ctl->bare && (o->flags & GOP_SHOW))
-			record(g, R_HC, 0, 0, 0);
+			sw_record(g, R_HC, 0, 0, 0);
 		return ctl->bare ? DONE : out_of_guest(x, X_HC);
 	case G_WRMSR: case G_RDMSR: return msr(g, o, ctl, x);
 	case G_ICEBP: case G_IRET: case G_END: break;
@@ -310,11 +299,15 @@ static bool icebp(struct sw_guest *g, const struct sw_ctl *ctl, struct sw_exit *
 		g->raised = 0;
 		return true;
 	}
+	g->shadow = false;
+	g->held = 0;
 	g->rip++;
 	g->rflags &= ~RF;
 	if (g->amd) {
 		sw.dr7 &= ~GD;
 		g->true_dr7 &= ~GD;
+		sw.debugctl &= ~(SW_LBR | SW_BTF);
+		g->true_debugctl &= ~(SW_LBR | SW_BTF);
 		enter_handler(g, 1);
 		return false;
 	}
@@ -322,40 +315,38 @@ static bool icebp(struct sw_guest *g, const struct sw_ctl *ctl, struct sw_exit *
 	return raise_db(g, ctl, x, 0);
 }
 
-static uint32_t enabled_hits(const struct sw_guest *g, enum ref_access kind, uint64_t addr, unsigned len)
+/* ---- One instruction ---- */
+
+/* It is over: the traps that are due. MOV SS holds them, and any of its own, for one instruction more. */
+static void retire(struct sw_guest *g, const struct gop *o, struct sw_exit *x, const struct sw_ctl *ctl, bool tf, uint32_t *pending)
 {
-	uint32_t hits = 0;
+	uint32_t causes = g->more_hits;
+	bool string = o->kind == G_REP_STOS || o->kind == G_OUTS, more = string && g->rep_left;
 
-	for (unsigned i = 0; i < 4; i++)
-		if (ref_enabled(sw.dr7, i) && ref_match(sw.dr[i], sw.dr7, i, kind, addr, len, g->de))
-			hits |= 1u << i;
-	return hits;
-}
-
-static uint32_t true_hits(const struct sw_guest *g, enum ref_access kind, uint64_t addr, unsigned len)
-{
-	uint32_t hits = 0;
-
-	for (unsigned i = 0; i < 4; i++)
-		if (ref_enabled(g->true_dr7, i) && ref_match(g->true_dr[i], g->true_dr7, i, kind, addr, len, g->de))
-			hits |= 1u << i;
-	return hits;
-}
-
-/* What an emulated instruction left in the registers is recorded when the guest comes back behind it. */
-static void note_emulated(struct sw_guest *g)
-{
-	const struct gop *o;
-	int i = g->exited_at - 1;
-
-	g->exited_at = 0;
-	if (i < 0 || g->rip != g->at[i] + g->len[i])
+	if (more) {
+		g->rflags |= RF;
+	} else {
+		g->rip += x->len;
+		g->rflags &= ~RF;
+		if (string)
+			g->in_rep = 0;
+	}
+	if (g->last_len)
+		causes |= sw_live_hits(g->last_kind, g->last_addr, g->last_len, g->de);
+	if (o->kind == G_SPLIT_LOCK) {
+		causes |= (sw.debugctl & SW_BUS_LOCK) && sw.phys.bld ? BLD : 0;
+		x->bus_lock = ctl->bus_lock_exit;
+	}
+	if (o->kind == G_MOV_SS) {
+		g->held |= causes;
+		g->shadow = true;
 		return;
-	o = &g->op[i];
-	if (o->kind == G_RDMSR)
-		record(g, R_MSR, 0, (uint32_t)g->r[0], 0);
-	if (o->kind == G_HC && (o->flags & GOP_SHOW))
-		record(g, R_HC, 0, g->r[0], 0);
+	}
+	if (tf && (!(sw.debugctl & SW_BTF) || o->kind == G_JMP))
+		causes |= BS;
+	*pending |= causes | g->held;
+	g->held = 0;
+	g->shadow = false;
 }
 
 /* Executes the instruction at RIP. True: guest mode ends. Sets *pending to the traps that are due after it. */
@@ -367,50 +358,75 @@ static bool step(struct sw_guest *g, const struct sw_ctl *ctl, struct sw_exit *x
 
 	x->len = g->len[i];
 	g->last_len = 0;
+	g->more_hits = 0;
 	if (o->kind == G_END)
 		return x->kind = ctl->bare ? X_END : X_IO, x->port = END_PORT, x->port_in = 0, g->r[0] = 0x10, true;
 	if (o->kind == G_ICEBP)
 		return icebp(g, ctl, x);
 	if (o->kind == G_IRET) {
+		sw_branch(g->rip, g->saved_rip);
 		g->rip = g->saved_rip;
 		g->rflags = g->saved_rflags | RF;
 		return false;
 	}
 	out = execute(g, o, ctl, x);
 	if (out == EXITED) {
-		if (x->kind != X_DB)
+		if (x->kind != X_DB) {
 			g->rflags &= ~RF; /* saved as 0 by an instruction's exit */
-		if (x->kind != X_DB && x->kind != X_DR) /* what the machine model is to raise when it has carried it out */
-			g->raised = (tf ? BS : 0) | (x->kind == X_IO ? true_hits(g, REF_PORT, o->a, 1) : 0);
+			sw_due_after_emulation(g, o, ctl, tf);
+		}
 		return true;
 	}
-	if (out == FAULTED)
-		return false;
-	g->rip += g->len[i];
-	g->rflags &= ~RF;
-	if (g->last_len)
-		*pending |= enabled_hits(g, g->last_kind, g->last_addr, g->last_len);
-	if (o->kind == G_SPLIT_LOCK && (sw.debugctl & 4) && sw.phys.bld)
-		*pending |= BLD;
-	if (tf && !(sw.debugctl & 2)) /* with BTF only a branch steps, and the scripts have none */
-		*pending |= BS;
+	if (out == DONE)
+		retire(g, o, x, ctl, tf, pending);
 	return false;
+}
+
+/* ---- Guest mode ---- */
+
+/* What comes between two instructions, in the order of the manuals. True: guest mode ends. */
+static bool between(struct sw_guest *g, const struct sw_ctl *ctl, struct sw_exit *x, int i)
+{
+	if (g->shadow)
+		return false;
+	if (ctl->nmi_window)
+		return out_of_guest(x, X_NMI_WINDOW);
+	if (ctl->intr_window && (g->rflags & IF))
+		return out_of_guest(x, X_INTR_WINDOW);
+	if (!(g->op[i].flags & GOP_IRQ) || g->irq_done[i] || ctl->bare)
+		return false;
+	g->irq_done[i] = true;
+	return out_of_guest(x, X_INTR);
+}
+
+/* Traps at the start: the control block's, which MOV SS holds back and an injected event drops. */
+static uint32_t at_entry(struct sw_guest *g, const struct sw_ctl *ctl)
+{
+	uint32_t pending = (uint32_t)(ctl->pending & (0xf | BLD | BS));
+
+	if (ctl->bare)
+		return 0;
+	g->shadow = ctl->mov_ss;
+	g->held = g->shadow ? pending & ~BS : 0; /* BS there says no more than TF does */
+	if (ctl->inject) {
+		if (ctl->inject_vector == 1)
+			truth_db(g, g->raised);
+		enter_handler(g, ctl->inject_vector);
+		return 0;
+	}
+	if (g->shadow)
+		return 0;
+	g->raised = pending & ~(uint32_t)g->held_slots;
+	return pending;
 }
 
 void sw_guest_run(struct sw_guest *g, const struct sw_ctl *ctl, struct sw_exit *x)
 {
-	uint32_t pending = (uint32_t)(ctl->pending & 0x1e80f);
-	uint32_t hits;
+	uint32_t pending, hits;
 	int i;
 
 	memset(x, 0, sizeof(*x));
-	note_emulated(g);
-	if (ctl->inject) {
-		if (ctl->inject_vector == 1)
-			truth_db(g, g->raised);
-		pending = 0;
-		enter_handler(g, ctl->inject_vector);
-	}
+	pending = at_entry(g, ctl);
 	if (sw.kicked) {
 		sw.kicked = false;
 		x->kind = X_INTR;
@@ -422,7 +438,12 @@ void sw_guest_run(struct sw_guest *g, const struct sw_ctl *ctl, struct sw_exit *
 			pending = 0;
 			if (raise_db(g, ctl, x, hits))
 				return;
+			x->bus_lock = false;
 			continue;
+		}
+		if (x->bus_lock) {
+			x->kind = X_BUS_LOCK;
+			return;
 		}
 		i = find(g, g->rip);
 		if (i < 0 || ++g->steps > 20000) {
@@ -430,13 +451,10 @@ void sw_guest_run(struct sw_guest *g, const struct sw_ctl *ctl, struct sw_exit *
 			x->kind = X_DEAD;
 			return;
 		}
-		if ((g->op[i].flags & GOP_IRQ) && !g->irq_done[i] && !ctl->bare) {
-			g->irq_done[i] = true;
-			x->kind = X_INTR;
+		if (between(g, ctl, x, i))
 			return;
-		}
 		g->last_len = 0;
-		hits = g->rflags & RF ? 0 : enabled_hits(g, REF_FETCH, g->rip, 1);
+		hits = g->rflags & RF || (g->shadow && !g->amd) ? 0 : sw_live_hits(REF_FETCH, g->rip, 1, g->de); /* A23 */
 		if (hits) {
 			if (raise_db(g, ctl, x, hits))
 				return;

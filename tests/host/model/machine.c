@@ -39,7 +39,7 @@ struct cpuid_regs cpuid(uint32_t leaf, uint32_t subleaf)
 		break;
 	case 0x80000000: r.eax = 0x8000000a; break;
 	case 0x80000001:
-		r.ecx = sw.amd ? 1u << 2 : 0;
+		r.ecx = sw.amd ? 1u << 2 | (sw.phys.masks ? 1u << 26 : 0) | (sw.phys.masks32 ? 1u << 30 : 0) : 0;
 		r.edx = 1u << 20 | 1u << 29;
 		break;
 	case 0x80000008: r.eax = 0x3030; break;
@@ -48,6 +48,7 @@ struct cpuid_regs cpuid(uint32_t leaf, uint32_t subleaf)
 			r.eax = 1;
 			r.ebx = tlb_svm_asids(16);
 			r.edx = tlb_svm_features(1u << 0 | 1u << 3 | 1u << 5 | 1u << 6 | 1u << 7); /* NPT, NRIPS, clean bits, flush by ASID, decode assists */
+			r.edx |= sw.phys.lbrv ? 1u << 1 : 0;
 		}
 		break;
 	}
@@ -89,6 +90,8 @@ static bool vmx_cap(uint32_t msr, uint64_t *v)
 	}
 	if (msr >= MSR_VMX_PINBASED && msr <= MSR_VMX_TRUE_ENTRY) {
 		*v = 0xffffffffull << 32;
+		if (msr == MSR_VMX_PROCBASED2 && !sw.phys.bus_lock_exit)
+			*v &= ~(1ull << 62);
 		return true;
 	}
 	return false;
@@ -96,6 +99,8 @@ static bool vmx_cap(uint32_t msr, uint64_t *v)
 
 bool rdmsr_safe(uint32_t msr, uint64_t *v)
 {
+	int done;
+
 	*v = 0;
 	if (msr == MSR_DEBUGCTL) {
 		if (sw.lacks_debugctl)
@@ -108,19 +113,28 @@ bool rdmsr_safe(uint32_t msr, uint64_t *v)
 		return sw.amd;
 	if ((msr >= MSR_VMX_BASIC && msr <= MSR_VMX_TRUE_ENTRY) || msr == MSR_FEATURE_CONTROL)
 		return !sw.amd && vmx_cap(msr, v);
+	done = sw_debug_msr(msr, false, v);
+	if (done >= 0)
+		return done;
 	*v = *slot(msr);
 	return true;
 }
 
 bool wrmsr_safe(uint32_t msr, uint64_t v)
 {
+	int done;
+
 	if (msr == MSR_DEBUGCTL) {
 		if (sw.lacks_debugctl || v >> 16)
 			return false;
 		sw_log(OP_WR_DEBUGCTL, 0, v);
 		sw.debugctl = v;
+		sw_host_branch();
 		return true;
 	}
+	done = sw_debug_msr(msr, true, &v);
+	if (done >= 0)
+		return done;
 	*slot(msr) = v;
 	return true;
 }

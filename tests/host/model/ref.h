@@ -8,6 +8,11 @@
 
 struct ref_cpu {
 	bool rtm, bld, amd;
+	bool btf, lbr;      /* DEBUGCTL has these bits */
+	bool lbrv;          /* SVM can switch DEBUGCTL */
+	bool masks, masks32; /* AMD's address masks, and all 32 bits of them */
+	bool bus_lock_exit; /* VMX can */
+	uint8_t lbr_depth;  /* Intel's stack of records; 0: none */
 };
 
 uint64_t ref_dr6_written(uint64_t v, struct ref_cpu c); /* reads back after a write of v; v: 32 bits */

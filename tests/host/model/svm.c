@@ -13,6 +13,7 @@
 static struct cached {
 	const struct vmcb *of;
 	uint64_t dr6, dr7;
+	uint64_t dbgctl, records[4];
 	uint32_t intercept[VMCB_I_NR];
 	uint8_t msrpm;
 } cache[8];
@@ -54,11 +55,43 @@ static struct cached *load(const struct vmcb *b)
 		k->dr6 = b->dr6;
 		k->dr7 = b->dr7;
 	}
+	if (!(b->clean & VMCB_CLEAN_LBR)) {
+		k->dbgctl = b->dbgctl;
+		k->records[0] = b->br_from;
+		k->records[1] = b->br_to;
+		k->records[2] = b->last_excp_from;
+		k->records[3] = b->last_excp_to;
+	}
 	if (!(b->clean & VMCB_CLEAN_I))
 		memcpy(k->intercept, b->intercept, sizeof(k->intercept));
 	if (!(b->clean & VMCB_CLEAN_IOPM))
 		k->msrpm = ((const uint8_t *)(uintptr_t)b->msrpm_pa)[MSRPM_DEBUGCTL];
 	return k;
+}
+
+/* LBR virtualization: DEBUGCTL and the four records change hands, both ways (APM "Last Branch Record Virtualization"). Without: nothing of them does. */
+static void swap_in(const struct vmcb *b, const struct cached *k)
+{
+	if (!(b->lbr_control & VMCB_LBR_ENABLE))
+		return;
+	if (!sw.phys.lbrv)
+		sw_broken(RULE_S07, "LBR virtualization on a CPU without");
+	sw.debugctl = k->dbgctl;
+	memcpy(sw.lbr.amd, k->records, sizeof(sw.lbr.amd));
+}
+
+static void swap_out(struct vmcb *b, struct cached *k, uint64_t host_debugctl, const struct sw_lbr *host)
+{
+	if (!(b->lbr_control & VMCB_LBR_ENABLE))
+		return;
+	b->dbgctl = k->dbgctl = sw.debugctl;
+	memcpy(k->records, sw.lbr.amd, sizeof(k->records));
+	b->br_from = k->records[0];
+	b->br_to = k->records[1];
+	b->last_excp_from = k->records[2];
+	b->last_excp_to = k->records[3];
+	sw.debugctl = host_debugctl;
+	sw.lbr = *host;
 }
 
 static struct sw_ctl control(const struct vmcb *b, const struct cached *k)
@@ -76,6 +109,8 @@ static struct sw_ctl control(const struct vmcb *b, const struct cached *k)
 	ctl.debugctl_open = !(k->msrpm >> 0x1d9 % 4 * 2 & 1);
 	ctl.inject = b->event_inj & VMCB_EV_VALID;
 	ctl.inject_vector = (uint8_t)b->event_inj;
+	ctl.mov_ss = b->int_state & VMCB_INT_SHADOW;
+	ctl.intr_window = b->vintr & VMCB_V_IRQ;
 	return ctl;
 }
 
@@ -87,6 +122,7 @@ static void decode_to(struct vmcb *b, const struct sw_guest *g, const struct sw_
 	switch ((enum sw_exit_kind)x->kind) {
 	case X_INTR: b->exit_code = 0x60; return;
 	case X_DB: b->exit_code = 0x41; return;
+	case X_INTR_WINDOW: b->exit_code = 0x64; return;
 	case X_DR: b->exit_code = (x->write ? 0x30u : 0x20u) + x->dr; break;
 	case X_CPUID: b->exit_code = 0x72; break;
 	case X_HLT: b->exit_code = 0x78; break;
@@ -96,10 +132,10 @@ static void decode_to(struct vmcb *b, const struct sw_guest *g, const struct sw_
 	case X_INVLPG: b->exit_code = 0x79; b->exit_info1 = g->r[0]; break;
 	case X_IO:
 		b->exit_code = 0x7b;
-		b->exit_info1 = (uint64_t)x->port << 16 | 1u << 4 | x->port_in;
+		b->exit_info1 = (uint64_t)x->port << 16 | 1u << 4 | x->port_in | (x->string ? VMCB_IO_STR : 0) | (x->rep ? VMCB_IO_REP : 0);
 		b->exit_info2 = g->rip + x->len;
 		break;
-	case X_DEAD: case X_END: case X_ICEBP: b->exit_code = 0x7f; return;
+	case X_DEAD: case X_END: case X_ICEBP: case X_NMI_WINDOW: case X_BUS_LOCK: b->exit_code = 0x7f; return;
 	}
 	b->nrip = g->rip + x->len;
 }
@@ -122,6 +158,7 @@ void svm_switch(struct vcpu *v, uint64_t vmcb_pa, uint64_t host_pa)
 	struct sw_ctl ctl;
 	struct sw_exit x;
 	uint64_t host_debugctl = sw.debugctl;
+	struct sw_lbr host_lbr = sw.lbr;
 
 	(void)host_pa;
 	if (sw.gif)
@@ -136,8 +173,7 @@ void svm_switch(struct vcpu *v, uint64_t vmcb_pa, uint64_t host_pa)
 	k = load(b);
 	sw.dr6 = k->dr6;
 	sw.dr7 = k->dr7;
-	if (b->lbr_control & VMCB_LBR_ENABLE)
-		sw.debugctl = b->dbgctl;
+	swap_in(b, k);
 	ctl = control(b, k);
 	memcpy(g->r, v->r, sizeof(g->r));
 	g->r[GPR_RAX] = b->rax;
@@ -152,10 +188,8 @@ void svm_switch(struct vcpu *v, uint64_t vmcb_pa, uint64_t host_pa)
 	b->dr6 = k->dr6 = sw.dr6; /* stays in the live register too */
 	b->dr7 = k->dr7 = sw.dr7;
 	sw.dr7 = 0x400;
-	if (b->lbr_control & VMCB_LBR_ENABLE) {
-		b->dbgctl = sw.debugctl;
-		sw.debugctl = host_debugctl;
-	}
+	swap_out(b, k, host_debugctl, &host_lbr);
+	b->int_state = g->shadow ? VMCB_INT_SHADOW : 0;
 	b->rip = g->rip;
 	b->rflags = g->rflags;
 	b->rax = g->r[GPR_RAX];

@@ -113,15 +113,21 @@ static const char *refused(const uint64_t *f)
 {
 	uint64_t pend = f[VMCS_GUEST_PENDING_DBG];
 	bool shadow = f[VMCS_GUEST_INTERRUPTIBILITY] & (INTR_STI | INTR_MOV_SS);
+	bool step = (f[VMCS_GUEST_RFLAGS] & 0x100) && !(f[VMCS_GUEST_DEBUGCTL] & SW_BTF);
 
 	if (f[VMCS_GUEST_DR7] >> 32)
 		return "DR7[63:32]";
 	if (!(f[VMCS_ENTRY_CTL] & ENTRY_LOAD_DEBUG) || !(f[VMCS_EXIT_CTL] & EXIT_SAVE_DEBUG))
 		return "debug controls off";
-	if (pend & ~0x1f80full & ~(1ull << 12))
+	if ((pend & ~(0xfull | (sw.phys.bld ? 0x800u : 0) | 0x1000u | PEND_BS)) || ((pend & 0xf) && !(pend & PEND_ENABLED))) {
+		sw_broken(RULE_V08, "pending debug exceptions 0x%llx", (unsigned long long)pend);
 		return "reserved bits of the pending debug exceptions";
-	if (shadow && !!(pend & PEND_BS) != !!(f[VMCS_GUEST_RFLAGS] & 0x100))
+	}
+	if (shadow && !!(pend & PEND_BS) != step) {
+		sw_broken(RULE_V09, "pending BS with RFLAGS=0x%llx DEBUGCTL=0x%llx under a shadow", (unsigned long long)f[VMCS_GUEST_RFLAGS],
+			  (unsigned long long)f[VMCS_GUEST_DEBUGCTL]);
 		return "pending BS and TF disagree under a shadow";
+	}
 	return NULL;
 }
 
@@ -138,7 +144,7 @@ static struct sw_ctl control(const uint64_t *f)
 {
 	uint32_t exc = (uint32_t)f[VMCS_EXCEPTION_BITMAP], info = (uint32_t)f[VMCS_ENTRY_INTR_INFO];
 	const uint8_t *bitmap = (const uint8_t *)(uintptr_t)f[VMCS_MSR_BITMAP];
-	struct sw_ctl ctl = { .dr_first = true, .icebp = true };
+	struct sw_ctl ctl = { .dr_first = true, .icebp = true, .keeps_held = true };
 
 	ctl.db = exc & 2;
 	if (!(exc & 2))
@@ -149,6 +155,10 @@ static struct sw_ctl control(const uint64_t *f)
 	ctl.inject = info & INFO_VALID;
 	ctl.inject_vector = (uint8_t)info;
 	ctl.pending = f[VMCS_GUEST_PENDING_DBG];
+	ctl.mov_ss = f[VMCS_GUEST_INTERRUPTIBILITY] & INTR_MOV_SS;
+	ctl.intr_window = f[VMCS_PROC_CTL] & PROC_INTR_WINDOW;
+	ctl.nmi_window = f[VMCS_PROC_CTL] & PROC_NMI_WINDOW;
+	ctl.bus_lock_exit = (f[VMCS_PROC_CTL] & PROC_SECONDARY) && (f[VMCS_PROC2_CTL] & PROC2_BUS_LOCK);
 	ctl.debugctl_open = !(bitmap[0x1d9 / 8] >> 0x1d9 % 8 & 1);
 	return ctl;
 }
@@ -161,6 +171,9 @@ static void decode_to(uint64_t *f, const struct sw_exit *x)
 	f[VMCS_EXIT_INSN_LEN] = x->len;
 	switch ((enum sw_exit_kind)x->kind) {
 	case X_INTR: f[VMCS_EXIT_REASON] = 1; return;
+	case X_INTR_WINDOW: f[VMCS_EXIT_REASON] = 7; return;
+	case X_NMI_WINDOW: f[VMCS_EXIT_REASON] = 8; return;
+	case X_BUS_LOCK: f[VMCS_EXIT_REASON] = 74; return;
 	case X_DB:
 		f[VMCS_EXIT_REASON] = 0;
 		f[VMCS_EXIT_INTR_INFO] = INFO_VALID | VMX_TYPE_EXC << 8 | 1;
@@ -183,10 +196,22 @@ static void decode_to(uint64_t *f, const struct sw_exit *x)
 	case X_MSR: f[VMCS_EXIT_REASON] = x->write ? 32 : 31; return;
 	case X_IO:
 		f[VMCS_EXIT_REASON] = 30;
-		f[VMCS_EXIT_QUALIFICATION] = (uint64_t)x->port << 16 | 1u << 6 | (x->port_in ? 8u : 0);
+		f[VMCS_EXIT_QUALIFICATION] = (uint64_t)x->port << 16 | 1u << 6 | (x->port_in ? 8u : 0) | (x->string ? 1u << 4 : 0) | (x->rep ? 1u << 5 : 0);
 		return;
 	case X_END: case X_DEAD: f[VMCS_EXIT_REASON] = 2; return;
 	}
+}
+
+/* SDM "Saving Non-Register State": under MOV SS blocking the field keeps what is held back, and BS as TF and BTF are; not of a #DB, which is in
+ * the qualification. */
+static void save_shadow(uint64_t *f, const struct sw_guest *g, const struct sw_exit *x)
+{
+	uint64_t pend = g->held | (g->held & 0xf ? PEND_ENABLED : 0);
+
+	if ((g->rflags & 0x100) && !(sw.debugctl & SW_BTF))
+		pend |= PEND_BS;
+	f[VMCS_GUEST_PENDING_DBG] = g->shadow && x->kind != X_DB ? pend : 0;
+	f[VMCS_GUEST_INTERRUPTIBILITY] = g->shadow ? INTR_MOV_SS : 0;
 }
 
 unsigned vmx_enter(struct vcpu *v, struct vmx_vcpu *hw)
@@ -225,15 +250,17 @@ unsigned vmx_enter(struct vcpu *v, struct vmx_vcpu *hw)
 
 	f[VMCS_GUEST_DR7] = sw.dr7;
 	f[VMCS_GUEST_DEBUGCTL] = sw.debugctl;
+	save_shadow(f, g, &x);
 	sw.dr7 = 0x400;
 	sw.debugctl = 0;
-	f[VMCS_GUEST_PENDING_DBG] = 0;
 	f[VMCS_ENTRY_INTR_INFO] &= ~(uint64_t)INFO_VALID;
 	f[VMCS_GUEST_RIP] = g->rip;
 	f[VMCS_GUEST_RFLAGS] = g->rflags;
 	f[VMCS_GUEST_RSP] = g->r[GPR_RSP];
 	memcpy(v->r, g->r, sizeof(g->r));
 	decode_to(f, &x);
+	if (x.bus_lock && x.kind != X_BUS_LOCK)
+		f[VMCS_EXIT_REASON] |= EXIT_REASON_BUS_LOCK;
 	tlb_vmx_leave(f);
 	sw.guest = false;
 	sw_log(OP_EXIT, 0, f[VMCS_EXIT_REASON]);
