@@ -123,7 +123,7 @@ BOTH(V12_fold)
 	v->dbg.dr7 = DR7_INIT | DR7_L(1) | 1ull << 20 | DR7_L(2);
 	handle_again(v, cpuid_exit);
 	tap_eq(queued(v) & ~4u, DR6_BS | 2, id(amd, "V12.fold"), "what MOV SS held back comes with the step of the emulated instruction behind it");
-	tap_eq(queued(v) & 4, 0, id(amd, "A23.code_bp"), "a code breakpoint in the shadow of MOV SS is not looked for again");
+	tap_eq(queued(v) & 4, 0, id(amd, "E06.movss"), "a code breakpoint in the shadow of MOV SS is not looked for again");
 	tap_eq(v->st.shadow | v->st.pending_dbg, 0, id(amd, "E11.shadow"), "the shadow and what it held are gone");
 	machine_stop(&m);
 }

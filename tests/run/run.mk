@@ -5,10 +5,12 @@ PLATFORM ?=
 BACKEND ?=
 SCENARIO ?= all
 OPTIONS ?=
+# A bug of tests/host/mutants to plant, by name: seen live.
+MUTANT ?=
 RUNNER := python3 tests/run/drover_run.py
-CHECK_PARTS := lint host bare svm vmx planted boot
+CHECK_PARTS := lint host mutants bare svm vmx planted boot
 
-.PHONY: deps run bench check check-host check-bare check-svm check-vmx check-planted check-boot check-lint rules run-need run-build
+.PHONY: deps run bench check check-host check-mutants check-bare check-svm check-vmx check-planted check-boot check-lint rules run-need run-build
 
 # `make deps check` is one command: deps has to be over before anything else begins, with -j as well.
 ifneq (,$(filter deps,$(MAKECMDGOALS)))
@@ -30,7 +32,7 @@ DEPS_FIRST := $(filter deps,$(MAKECMDGOALS))
 run: | $(DEPS_FIRST)
 	$(need)
 	$(build)
-	@$(RUNNER) run --platform "$(PLATFORM)" --backend "$(BACKEND)" --scenario "$(SCENARIO)" --options "$(OPTIONS)"
+	@$(RUNNER) run --platform "$(PLATFORM)" --backend "$(BACKEND)" --scenario "$(SCENARIO)" --options "$(OPTIONS)" --mutant "$(MUTANT)"
 
 bench: | $(DEPS_FIRST)
 	$(need)
@@ -52,14 +54,18 @@ check-host: | $(DEPS_FIRST)
 	$(need)
 	+@$(RUNNER) count host $(MAKE) --no-print-directory host-tests
 
+check-mutants: | $(DEPS_FIRST)
+	$(need)
+	+@$(RUNNER) count mutants $(MAKE) --no-print-directory host-mutants
+
 check-bare check-svm check-vmx check-planted: | $(DEPS_FIRST)
 	$(need)
 	$(build)
 	@$(RUNNER) check $(@:check-%=%)
 
-# Reads what the parts of check left; only the list of what each mutant turns red is made here, when it is older than the host tests' log.
+# Reads what the parts of check left; only the mutants run here, when the list of what each turns red is older than the host tests' log.
 rules: | $(DEPS_FIRST)
-	+@test $(B)/results/host-red.json -nt $(B)/results/host-tests.log || $(MAKE) --no-print-directory host-red
+	+@test $(B)/results/host-red.json -nt $(B)/results/host-tests.log || $(MAKE) --no-print-directory host-mutants
 	@python3 -B tests/run/rules.py
 
 check-boot: | $(DEPS_FIRST)
