@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-# Host tests: the real sources recompiled hosted, under sanitizers, on a software CPU. `make host-tests`, `make host-mutants`.
+# Host tests: the real sources recompiled hosted, under sanitizers, on a software CPU: `make host-tests`. With bugs planted: `make host-mutants`.
 
 HB := $(B)/host
 HOST_CC ?= gcc
@@ -27,22 +27,19 @@ $(HB)/$(1)/test: $(HOST_SRCS:%.c=$(HB)/$(1)/%.o)
 -include $(HOST_SRCS:%.c=$(HB)/$(1)/%.d)
 endef
 $(foreach c,$(HOST_CCS),$(eval $(call host_build,$(c),$(c),$(HOST_SAN))))
-# Mutants are built on this one: without sanitizers, since dozens are linked and run.
-$(eval $(call host_build,base,$(HOST_CC),))
+# Mutants are built on this one: without sanitizers and debug information, since dozens are linked and run.
+$(eval $(call host_build,base,$(HOST_CC),-g0))
 
 export HOST_FLAGS HOST_CC
 .PHONY: host-tests host-mutants
-host-tests: $(HOST_CCS:%=$(HB)/%/test) $(HB)/base/test
+host-tests: $(HOST_CCS:%=$(HB)/%/test)
 	@tests/host/drive.py $(HB) $(HOST_CCS)
 
-# ONLY=B01,B03: these alone.
+# ONLY=B01,B03: these alone. KERNEL_*: the kernel's own command, by which each mutant has to compile.
+host-mutants: export KERNEL_CC := $(CC)
+host-mutants: export KERNEL_CFLAGS := $(filter-out -MMD -MP,$(CFLAGS))
 host-mutants: $(HB)/base/test
-	@tests/host/drive.py --mutants-only --only "$(ONLY)" $(HB)
-
-# Which checks has no mutant turned red? Slow; after host-mutants.
-.PHONY: host-red
-host-red:
-	@tests/host/drive.py --red $(HB)
+	@tests/host/mutate.py --only "$(ONLY)" $(HB)
 
 # Lines and branches that the host tests reach. Unoptimized, so that a branch is one of the source's.
 $(eval $(call host_build,coverage,$(HOST_CC),-O0 --coverage))

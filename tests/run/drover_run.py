@@ -22,7 +22,7 @@ import planted  # noqa: E402
 import rungs  # noqa: E402
 import table  # noqa: E402
 
-PARTS = ("host", "fuzz", "bare", "svm", "vmx", "policies", "planted", "boot", "lint")
+PARTS = ("host", "coverage", "mutants", "fuzz", "bare", "svm", "vmx", "policies", "planted", "boot", "lint")
 
 
 def choose_platform(platform, backend):
@@ -62,7 +62,12 @@ def cmd_run(args):
         if "dbg=%s" % policy in args.options.split():
             rung = rungs.RUNGS.get("%s-%s" % (rung.name, policy), rung)
     whole = args.scenario == "all"
-    result = job.execute(rungs.runs(rung, args.scenario, args.options)[0], stream=True)
+    run = rungs.runs(rung, args.scenario, args.options)[0]
+    problem = planted.run_live(args.mutant, run) if args.mutant else ""
+    if problem:
+        print("run: %s" % problem)
+        return 1
+    result = job.execute(run, stream=True)
     if args.scenario == "list":
         return 0 if result.code == exitcodes.code("EXIT_PASS") else 1
     outcome = rungs.judge(rung, [result], whole)
@@ -168,6 +173,7 @@ def parser():
     sub.add_argument("--backend", choices=("", "auto", "svm", "vmx"), default="")
     sub.add_argument("--scenario", default="all")
     sub.add_argument("--options", default="", help="more options for drover's own command line")
+    sub.add_argument("--mutant", default="", help="a bug of tests/host/mutants to plant, by name")
     sub.set_defaults(call=cmd_run)
     sub = subs.add_parser("check", help="one part of make check")
     sub.add_argument("part", choices=("bare", "svm", "vmx", "policies", "planted", "boot"))

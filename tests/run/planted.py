@@ -18,10 +18,9 @@ import ktap
 import rungs
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "host"))
-import drive  # noqa: E402
+import mutate  # noqa: E402
 
-MUTANTS = Path("tests/host/mutants")
-WHERE = emulators.BUILD / "planted"
+WHERE = emulators.BUILD / "mutants"
 SOURCES = ("boot", "arch", "vmm", "drivers", "Makefile", "linker.ld")
 
 
@@ -42,23 +41,42 @@ PLANTS = (
 )
 
 
-def build(name):
-    """(drover.elf, "") of a copy of the sources with the mutant in it; (None, reason) when there is none."""
-    tree = WHERE / name
-    shutil.rmtree(tree, ignore_errors=True)
-    tree.mkdir(parents=True)
+def copy_sources(tree, mutant):
+    """The sources as they are now, with their dates: what has not changed since the last time is not compiled again. Another edit: all is."""
+    if (tree / mutant.name).exists() and (tree / mutant.name).read_bytes() != mutant.read_bytes():
+        shutil.rmtree(tree)
+    tree.mkdir(parents=True, exist_ok=True)
+    shutil.copy(mutant, tree)
     for source in SOURCES:
-        (shutil.copytree if Path(source).is_dir() else shutil.copy)(source, tree / source)
-    mutant = drive.Mutant(MUTANTS / (name + ".mutant"))
-    mutant.apply(tree)
-    if mutant.mistakes:
+        shutil.rmtree(tree / source, ignore_errors=True)
+        (shutil.copytree if Path(source).is_dir() else shutil.copy2)(source, tree / source)
+
+
+def build(name):
+    """(drover.elf, "") of a copy of the sources with the mutant in it, in build/mutants/<name>; (None, reason) when there is none."""
+    mutant, tree = mutate.load(name), WHERE / name
+    if mutant is None:
+        return None, "no such mutant; there are: %s" % " ".join(mutate.names())
+    copy_sources(tree, mutate.MUTANTS / (name + ".mutant"))
+    changed = [] if mutant.mistakes else mutant.apply(tree)
+    if not changed:
         return None, "; ".join(mutant.mistakes)
-    env = {k: v for k, v in os.environ.items() if k not in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS")}
-    done = subprocess.run(["make", "-C", str(tree), "build/drover.elf"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    env = {k: v for k, v in os.environ.items() if k not in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS", "MUTANT")}
+    done = subprocess.run(["make", "-C", str(tree), "-j%d" % job.WORKERS, "build/drover.elf"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                           stdin=subprocess.DEVNULL, env=env, check=False)
     if done.returncode:
         return None, "does not build: " + done.stdout.decode("utf-8", "replace")[-400:]
     return tree / "build/drover.elf", ""
+
+
+def run_live(name, run):
+    """`make run` with a mutant: its kernel in the given run, logs of its own. A message when there is none."""
+    kernel, why = build(name)
+    if kernel is None:
+        return "MUTANT=%s: %s" % (name, why)
+    print("run: with mutant %s planted: %s" % (name, mutate.load(name).head["story"]), flush=True)
+    run.kernel, run.rung, run.name = kernel, "mutants", name
+    return ""
 
 
 def to_run(plant, rung, kernel):

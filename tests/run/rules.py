@@ -3,7 +3,7 @@
 """`make rules`: which rule of docs/rules.md is implemented where, which checks of this run prove it, on which rungs, and which mutants turn them red.
 
 A rule is tested if a check with its ID passed inside drover on a rung (host is one) and a planted bug turned a check of it red. The rest needs a
-line in docs/CAVEATS.md, `Rules without a test`. Nothing is run here: the logs of the last check-host, check-svm, check-vmx, check-planted are read."""
+line in docs/CAVEATS.md, `Rules without a test`. Nothing is run here: the logs of the last check-host, -mutants, -svm, -vmx, -planted are read."""
 
 import json
 import re
@@ -217,9 +217,9 @@ def gather():
     results = rungs.RESULTS
     model = INVARIANT.findall(Path("tests/host/model/cpu.c").read_text(encoding="utf-8"))
     found.checks[HOST] = host_checks(load(results / "host-tests.log", found.problems, "make check-host"), model)
-    found.red = load_json(results / "host-red.json", found.problems, "make host-red")
+    found.red = load_json(results / "host-red.json", found.problems, "make check-mutants")
     if found.red and found.checks[HOST] and (results / "host-red.json").stat().st_mtime < (results / "host-tests.log").stat().st_mtime:
-        found.problems.append("host-red.json is older than the host tests' log: make host-red")
+        found.problems.append("host-red.json is older than the host tests' log: make check-mutants")
     for mutant, checks in load_json(results / "planted.json", found.problems).items():
         found.red[mutant + "*"] = checks
     for name in table.ORDER:

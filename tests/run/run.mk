@@ -5,10 +5,13 @@ PLATFORM ?=
 BACKEND ?=
 SCENARIO ?= all
 OPTIONS ?=
+# A bug of tests/host/mutants to plant, by name: seen live.
+MUTANT ?=
 RUNNER := python3 tests/run/drover_run.py
-CHECK_PARTS := lint host fuzz bare svm vmx policies planted boot
+CHECK_PARTS := lint host coverage mutants fuzz bare svm vmx policies planted boot
 
-.PHONY: deps run bench check check-host check-fuzz check-bare check-svm check-vmx check-policies check-planted check-boot check-lint rules
+.PHONY: deps run bench check check-host check-coverage check-mutants check-fuzz check-bare check-svm check-vmx check-policies check-planted check-boot
+.PHONY: check-lint rules
 
 # `make deps check` is one command: deps has to be over before anything else begins, with -j as well.
 ifneq (,$(filter deps,$(MAKECMDGOALS)))
@@ -30,7 +33,7 @@ DEPS_FIRST := $(filter deps,$(MAKECMDGOALS))
 run: | $(DEPS_FIRST)
 	$(need)
 	$(build)
-	@$(RUNNER) run --platform "$(PLATFORM)" --backend "$(BACKEND)" --scenario "$(SCENARIO)" --options "$(OPTIONS)"
+	@$(RUNNER) run --platform "$(PLATFORM)" --backend "$(BACKEND)" --scenario "$(SCENARIO)" --options "$(OPTIONS)" --mutant "$(MUTANT)"
 
 bench: | $(DEPS_FIRST)
 	$(need)
@@ -52,6 +55,14 @@ check-host: | $(DEPS_FIRST)
 	$(need)
 	+@$(RUNNER) count host $(MAKE) --no-print-directory host-tests
 
+check-coverage: | $(DEPS_FIRST)
+	$(need)
+	+@$(RUNNER) count coverage $(MAKE) --no-print-directory host-coverage
+
+check-mutants: | $(DEPS_FIRST)
+	$(need)
+	+@$(RUNNER) count mutants $(MAKE) --no-print-directory host-mutants
+
 check-fuzz: | $(DEPS_FIRST)
 	$(need)
 	+@$(RUNNER) count fuzz $(MAKE) --no-print-directory fuzz-quick
@@ -61,9 +72,9 @@ check-bare check-svm check-vmx check-policies check-planted: | $(DEPS_FIRST)
 	$(build)
 	@$(RUNNER) check $(@:check-%=%)
 
-# Reads what the parts of check left; only the list of what each mutant turns red is made here, when it is older than the host tests' log.
+# Reads what the parts of check left; only the mutants run here, when the list of what each turns red is older than the host tests' log.
 rules: | $(DEPS_FIRST)
-	+@test $(B)/results/host-red.json -nt $(B)/results/host-tests.log || $(MAKE) --no-print-directory host-red
+	+@test $(B)/results/host-red.json -nt $(B)/results/host-tests.log || $(MAKE) --no-print-directory host-mutants
 	@python3 -B tests/run/rules.py
 
 check-boot: | $(DEPS_FIRST)

@@ -24,6 +24,7 @@ import ktap  # noqa: E402
 import rules  # noqa: E402
 import planted  # noqa: E402
 import rungs  # noqa: E402
+import selftest_mutants  # noqa: E402
 import table  # noqa: E402
 
 GOOD = """SeaBIOS talks
@@ -492,6 +493,9 @@ class Rules(unittest.TestCase):
         self.assertEqual(rules.rung_checks(GOOD, True), ([("a01/A01.ones", False), ("a01/A01.zero", True), ("doc0_x/H11.once", True)], []))
         self.assertIn("no VM said anything", rules.rung_checks("boot failed\n", False)[1])
         self.assertNotEqual(rules.rung_checks(GOOD[:GOOD.index("  1..3")], True)[1], [])
+
+
+Mutants = selftest_mutants.MutantTests
 
 
 def main():
