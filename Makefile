@@ -30,6 +30,7 @@ all: $(B)/drover.elf $(B)/drover.dis
 -include tests/guest/guest.mk
 -include tests/host/host.mk
 -include tests/fuzz/fuzz.mk
+-include tests/explore/explore.mk
 -include tests/run/run.mk
 
 ifneq ($(wildcard tests/guest/guest.mk),)

@@ -225,9 +225,9 @@ enum {
 	DBG_OP_VM_FETCH = 1u << 8,   /* backend->fetch of vm_dr6 (with DBG_CAP_VM_DR6), vm_dr7, vm_debugctl first: the guest may have written them */
 	DBG_OP_SAVE_DR03 = 1u << 9,  /* hardware DR0-3 into dr[] */
 	DBG_OP_SAVE_DR6 = 1u << 10,  /* hardware DR6 into dr6 (without DBG_CAP_VM_DR6) */
-	DBG_OP_RESET_DR6 = 1u << 11, /* hardware DR6 = DR6_INIT: only if the guest's was live there and differs (H06) */
-	DBG_OP_HOST_MASKS = 1u << 12, /* address masks 0, before the host's breakpoints come back (H17) */
-	DBG_OP_HOST_DR03 = 1u << 13, /* host DR0-3 back */
+	DBG_OP_HOST_MASKS = 1u << 11, /* address masks 0, before the host's breakpoints come back (H17) */
+	DBG_OP_HOST_DR03 = 1u << 12, /* host DR0-3 back */
+	DBG_OP_RESET_DR6 = 1u << 13, /* hardware DR6 = DR6_INIT: only if the guest's was live there and differs (H06) */
 	DBG_OP_RELEASE = 1u << 14,   /* DR0-3 are the guest's no longer, even if nothing is written: the host may arm its own at once (H12) */
 	DBG_OP_HOST_DR7 = 1u << 15,  /* host DR7 back, last (H05) */
 };

@@ -71,13 +71,13 @@ void dbg_do_leave(unsigned ops, unsigned caps, struct dbg_cpu *c, struct dbg_vcp
 		zero_masks(c);
 	if (ops & DBG_OP_HOST_DR03)
 		load_dr03(c, c->dr);
-	if (ops & DBG_OP_RELEASE)
-		c->guest_dr_loaded = false;
 	if (ops & DBG_OP_RESET_DR6) {
 		hw_write_dr(c, 6, DR6_INIT);
 		if (caps & DBG_CAP_VM_DR6)
 			dbg_vm_fields_unknown(v);
 	}
+	if (ops & DBG_OP_RELEASE)
+		c->guest_dr_loaded = false;
 	dbg_settle(v);
 	if (ops & DBG_OP_HOST_DR7)
 		hw_write_dr(c, 7, c->dr7); /* last: from here on the host can trap (H05) */
@@ -111,7 +111,12 @@ void dbg_debugctl_before(struct dbg_cpu *c)
 
 void dbg_debugctl_after(struct dbg_cpu *c)
 {
-	hw_write_debugctl(c, c->debugctl);
+	uint64_t v;
+
+	do {
+		v = c->debugctl;
+		hw_write_debugctl(c, v);
+	} while (*(volatile uint64_t *)&c->debugctl != v); /* an NMI has set another in between */
 }
 
 /* ---- The host's own debug state ---- */
@@ -166,13 +171,11 @@ void dbg_host_clear_bps(struct dbg_cpu *c)
 
 bool dbg_host_set_debugctl(struct dbg_cpu *c, uint64_t v)
 {
-	uint64_t got;
-
 	if ((v & ~c->debugctl & DEBUGCTL_LBR) && c->lbr_wanted)
 		c->lbr_wanted(); /* a guest's records may be in the registers, which it is to find again without the host's among them */
 	if (!c->has_debugctl || !hw_try_write_debugctl(c, v))
 		return false;
-	if (hw_try_read_debugctl(c, &got) && got == v) {
+	if (hw_read_debugctl(c) == v) {
 		c->debugctl = v;
 		c->owned_debugctl = v & DEBUGCTL_FREEZE_IN_SMM;
 		return true;
@@ -183,17 +186,21 @@ bool dbg_host_set_debugctl(struct dbg_cpu *c, uint64_t v)
 
 uint64_t dbg_host_db(struct dbg_cpu *c)
 {
-	bool armed = dbg_armed(c->dr7) && !c->guest_dr_loaded;
-	uint64_t dr6;
+	uint64_t dr7 = hw_read_dr(c, 7), dr6 = DR6_INIT;
 
-	if (armed)
+	/* What is armed now, not what the host wants armed: an NMI may bring a #DB in the middle of a plan. */
+	if (dbg_armed(dr7))
 		hw_write_dr(c, 7, DR7_INIT);
-	dr6 = hw_read_dr(c, 6);
-	if (dbg_dr6_needs_reset(dr6))
-		hw_write_dr(c, 6, DR6_INIT);
+	/* While a guest's registers are loaded no breakpoint of the host's can hit. A #DB without a cause (an ICEBP) changes nothing, and the DR6 may be
+	 * the guest's, which it is to find again. */
+	if (!c->guest_dr_loaded) {
+		dr6 = hw_read_dr(c, 6);
+		if (dbg_dr6_needs_reset(dr6))
+			hw_write_dr(c, 6, DR6_INIT);
+	}
 	c->host_db++;
 	c->host_db_dr6 = dr6;
-	if (armed)
-		hw_write_dr(c, 7, c->dr7);
+	if (dbg_armed(dr7))
+		hw_write_dr(c, 7, dr7);
 	return dr6;
 }

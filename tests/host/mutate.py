@@ -9,6 +9,7 @@ import argparse
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -141,6 +142,7 @@ def hosted(build, where, sources):
 def build_one(build, mutant):
     """The binary, or None with the reason among the mutant's mistakes."""
     where = build / "mutants" / mutant.name
+    shutil.rmtree(where, ignore_errors=True)
     changed = [] if mutant.mistakes else mutant.apply(where)
     if not changed:
         return None

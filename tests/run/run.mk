@@ -8,10 +8,10 @@ OPTIONS ?=
 # A bug of tests/host/mutants to plant, by name: seen live.
 MUTANT ?=
 RUNNER := python3 tests/run/drover_run.py
-CHECK_PARTS := lint host coverage mutants fuzz bare svm vmx policies planted boot
+CHECK_PARTS := lint host coverage mutants fuzz explore bare svm vmx policies planted boot
 
-.PHONY: deps run bench check check-host check-coverage check-mutants check-fuzz check-bare check-svm check-vmx check-policies check-planted check-boot
-.PHONY: check-lint rules
+.PHONY: deps run bench check check-host check-coverage check-mutants check-fuzz check-explore check-bare check-svm check-vmx check-policies
+.PHONY: check-planted check-boot check-lint rules
 
 # `make deps check` is one command: deps has to be over before anything else begins, with -j as well.
 ifneq (,$(filter deps,$(MAKECMDGOALS)))
@@ -66,6 +66,10 @@ check-mutants: | $(DEPS_FIRST)
 check-fuzz: | $(DEPS_FIRST)
 	$(need)
 	+@$(RUNNER) count fuzz $(MAKE) --no-print-directory fuzz-quick
+
+check-explore: | $(DEPS_FIRST)
+	$(need)
+	+@$(RUNNER) count explore $(MAKE) --no-print-directory explore-run
 
 check-bare check-svm check-vmx check-policies check-planted: | $(DEPS_FIRST)
 	$(need)

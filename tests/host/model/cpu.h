@@ -177,6 +177,8 @@ struct sw_cpu {
 	struct ref_cpu phys;
 	bool shows_disabled; /* sets B bits of disabled slots that match (rule A15) */
 	bool lacks_debugctl;
+	bool swallows_debugctl; /* writes are accepted and lost: an emulator's */
+	void (*nmi)(void);      /* runs once, behind the next write of DEBUGCTL */
 	bool clears_debugctl; /* SVM: an intercepted #DB has cleared LBR and BTF already */
 	bool fail_next_entry;
 	bool kicked; /* an interrupt of the host's to itself is pending */

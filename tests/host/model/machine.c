@@ -128,8 +128,15 @@ bool wrmsr_safe(uint32_t msr, uint64_t v)
 		if (sw.lacks_debugctl || v >> 16)
 			return false;
 		sw_log(OP_WR_DEBUGCTL, 0, v);
-		sw.debugctl = v;
+		if (!sw.swallows_debugctl)
+			sw.debugctl = v;
 		sw_host_branch();
+		if (sw.nmi) {
+			void (*nmi)(void) = sw.nmi;
+
+			sw.nmi = NULL;
+			nmi();
+		}
 		return true;
 	}
 	done = sw_debug_msr(msr, true, &v);
