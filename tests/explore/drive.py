@@ -3,6 +3,7 @@
 """Runs the explorer, then its mutants: `drive.py BUILD_DIR [PATTERN]`. The last line is `explore: N passed, N failed`."""
 
 import fnmatch
+import json
 import os
 import re
 import shutil
@@ -133,12 +134,15 @@ def main():
     good = base(totals, build / "explore/explore", pattern)
     print("# %.1f s" % (time.monotonic() - start), flush=True)
     if not pattern:
-        broken = set()
+        broken, killed_by = set(), {}
         todo = [mutate.Mutant(p.stem, p.read_text(encoding="utf-8")) for p in sorted((HERE / "mutants").glob("*.mutant"))]
         with ThreadPoolExecutor(max_workers=os.cpu_count() or 2) as pool:
-            for killed, line, invariant in pool.map(lambda m: try_mutant(build, m, good), todo):
+            for mutant, (killed, line, invariant) in zip(todo, pool.map(lambda m: try_mutant(build, m, good), todo)):
                 totals.add(killed, line)
                 broken.add(invariant)
+                if killed:
+                    killed_by[mutant.name] = ["%s.%s" % (rule, invariant) for rule in mutant.rules]
+        host.keep("explore.json", json.dumps(killed_by, indent=1) + "\n")  # make rules reads it
         for invariant in ("I1", "I2", "I3", "I4"):
             totals.add(invariant in broken, "invariant %s is broken by a mutant" % invariant)
     print("# %.1f s" % (time.monotonic() - start))

@@ -158,6 +158,28 @@ static void mov_case(struct tap_set sets[4], unsigned n, const struct dbg_ctx *c
 #undef AT
 }
 
+/* Privilege: V86 mode is CPL 3, real mode has none. */
+TEST(A08_cpl)
+{
+	struct dbg_vcpu v = { .dr7 = DR7_INIT };
+	struct tap_set gp = { .id = "A08.gp" }, none = { .id = "A08.allowed" };
+	uint64_t value = 0x1234;
+
+	dbg_vcpu_reset(&v);
+	for (unsigned cpl = 0; cpl < 4; cpl++)
+		for (unsigned n = 0; n < 8; n++) {
+			struct dbg_ctx user = { .cpl = (uint8_t)cpl, .long64 = true }, real = { .cpl = (uint8_t)cpl, .real = true };
+
+			tap_case(cpl ? &gp : &none, dbg_mov_from_dr(&v, n, &user, &value), cpl ? DBG_GP : DBG_OK, "CPL %u, from DR%u", cpl, n);
+			tap_case(&none, dbg_check_access(&v, n, &real), DBG_OK, "real mode, DR%u", n);
+			if (cpl)
+				tap_case(&gp, dbg_mov_to_dr(&v, n, &user, 0x7777), DBG_GP, "CPL %u, to DR%u", cpl, n);
+		}
+	tap_case(&gp, v.dr[0] | v.dr[3] | (v.dr6 ^ DR6_INIT) | (v.dr7 ^ DR7_INIT), 0, "a refused write");
+	tap_end(&gp, "CPL 1 to 3: #GP, and nothing changes");
+	tap_end(&none, "CPL 0 and real mode may");
+}
+
 TEST(A09_mov_dr)
 {
 	static const uint64_t values[] = { 0, 0xffffffff, 0x1000, 0x100000000, 0x8000000000000000, 0x0000800000000000, 0xffff0ff1, 0x2402 };

@@ -22,7 +22,7 @@ import planted  # noqa: E402
 import rungs  # noqa: E402
 import table  # noqa: E402
 
-PARTS = ("host", "coverage", "mutants", "fuzz", "explore", "bare", "svm", "vmx", "policies", "planted", "boot", "lint")
+PARTS = ("host", "coverage", "mutants", "fuzz", "explore", "bare", "svm", "vmx", "policies", "planted", "rules", "boot", "lint")
 
 
 def choose_platform(platform, backend):

@@ -3,7 +3,7 @@
 """`make rules`: which rule of docs/rules.md is implemented where, which checks of this run prove it, on which rungs, and which mutants turn them red.
 
 A rule is tested if a check with its ID passed inside drover on a rung (host is one) and a planted bug turned a check of it red. The rest needs a
-line in docs/CAVEATS.md, `Rules without a test`. Nothing is run here: the logs of the last check-host, -mutants, -svm, -vmx, -planted are read."""
+line in docs/CAVEATS.md, `Rules without a test`. Nothing is run here: the logs of the last check-host, -mutants, -explore, -svm, -vmx, -planted are read."""
 
 import json
 import re
@@ -19,6 +19,7 @@ SOURCES = ("boot", "arch", "vmm", "drivers")
 GROUPS = "AHVSEZ"
 PLANNED = "NMP"
 HOST = "host"
+EXPLORE = "explore"  # an invariant that holds in a set, and that a mutant breaks there, speaks for the mutant's rules
 SECTION = "## Rules without a test"
 ROW = re.compile(r"^\| ([A-Z]\d\d) \| (.*)$")
 RULE = re.compile(r"[AHVSEZNMP]\d\d")
@@ -222,6 +223,9 @@ def gather():
         found.problems.append("host-red.json is older than the host tests' log: make check-mutants")
     for mutant, checks in load_json(results / "planted.json", found.problems).items():
         found.red[mutant + "*"] = checks
+    explored = load_json(results / "explore.json", found.problems, "make check-explore")
+    found.checks[EXPLORE] = sorted({(check, True) for checks in explored.values() for check in checks})
+    found.red.update(explored)
     for name in table.ORDER:
         path = job_log(name)
         if not path.exists():
@@ -260,7 +264,7 @@ def print_rules(rules):
     for rule in rules.values():
         if rule.state == "planned":
             continue
-        names = [r for r in (HOST, *table.ORDER) if r in rule.checks]
+        names = [r for r in (HOST, EXPLORE, *table.ORDER) if r in rule.checks]
         where = [table.HEADS.get(r, r) if proves(r) else "(%s)" % table.HEADS[r] for r in names]
         checks = [c for r in names if proves(r) for c in rule.checks[r]]
         print("%s %-7s | %s | %s | %s | %s" % (rule.ident, rule.state, some(rule.cited, 2), some(dict.fromkeys(checks), 2),
@@ -291,6 +295,7 @@ def main():
     print("rules: %d tested, %d with a caveat, %d planned, %d open, %d problems; rungs: %s" % (
         states.count("tested"), states.count("caveat"), states.count("planned"), states.count("OPEN"), len(problems),
         " ".join(sorted(evidence.checks))))
+    print("rules: %d passed, %d failed" % (states.count("tested") + states.count("caveat"), len(problems)))
     return 1 if problems else 0
 
 

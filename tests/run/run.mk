@@ -8,10 +8,10 @@ OPTIONS ?=
 # A bug of tests/host/mutants to plant, by name: seen live.
 MUTANT ?=
 RUNNER := python3 tests/run/drover_run.py
-CHECK_PARTS := lint host coverage mutants fuzz explore bare svm vmx policies planted boot
+CHECK_PARTS := lint host coverage mutants fuzz explore bare svm vmx policies planted rules boot
 
 .PHONY: deps run bench check check-host check-coverage check-mutants check-fuzz check-explore check-bare check-svm check-vmx check-policies
-.PHONY: check-planted check-boot check-lint rules
+.PHONY: check-planted check-boot check-lint check-rules rules
 
 # `make deps check` is one command: deps has to be over before anything else begins, with -j as well.
 ifneq (,$(filter deps,$(MAKECMDGOALS)))
@@ -76,10 +76,16 @@ check-bare check-svm check-vmx check-policies check-planted: | $(DEPS_FIRST)
 	$(build)
 	@$(RUNNER) check $(@:check-%=%)
 
-# Reads what the parts of check left; only the mutants run here, when the list of what each turns red is older than the host tests' log.
+# Reads what the parts of check left. What has not run yet, or is older than the host tests' log, runs first.
+RULES_PARTS := host explore mutants bare svm vmx planted
 rules: | $(DEPS_FIRST)
+	$(need)
+	+@for part in $(RULES_PARTS); do test -e $(B)/results/part-$$part.json || $(MAKE) --no-print-directory check-$$part; done
 	+@test $(B)/results/host-red.json -nt $(B)/results/host-tests.log || $(MAKE) --no-print-directory host-mutants
 	@python3 -B tests/run/rules.py
+
+check-rules: | $(DEPS_FIRST)
+	+@$(RUNNER) count rules $(MAKE) --no-print-directory rules
 
 check-boot: | $(DEPS_FIRST)
 	$(need)

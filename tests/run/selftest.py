@@ -328,10 +328,10 @@ class Others(unittest.TestCase):
         run = job.Run("svm-qemu", "main", modules=rungs.modules())
         text = "[l2] KTAP version 1\n[l2] 1..1\n[l2]   KTAP version 1\n[l2]   # Subtest: %s\n[l2]   %s 1 A01.x y%s\n[l2]   1..1\n[l2] ok 1 %s\n"
         red = text % ("s", "not ok", " # expected=0x1 actual=0x2", "s")
-        self.assertTrue(planted.verdict(plant, job.Result(run, red, 1))[0])
-        self.assertFalse(planted.verdict(plant, job.Result(run, text % ("s", "ok", "", "s"), 1))[0])
-        self.assertFalse(planted.verdict(plant, job.Result(run, text % ("t", "not ok", " # expected=0x1 actual=0x2", "t"), 1))[0])
-        self.assertFalse(planted.verdict(plant, job.Result(run, "", None))[0])
+        self.assertTrue(planted.verdict(plant, "svm-qemu", job.Result(run, red, 1))[0])
+        self.assertFalse(planted.verdict(plant, "svm-qemu", job.Result(run, text % ("s", "ok", "", "s"), 1))[0])
+        self.assertFalse(planted.verdict(plant, "svm-qemu", job.Result(run, text % ("t", "not ok", " # expected=0x1 actual=0x2", "t"), 1))[0])
+        self.assertFalse(planted.verdict(plant, "svm-qemu", job.Result(run, "", None))[0])
 
     def test_bench(self):
         log = "".join("[l2] bench: %s %d ticks\n" % (n, b[0]) for n, b in bench.BOUNDS.items() if n != "boot")
