@@ -35,7 +35,7 @@ enum {
 	VST_DESC = 1u << 3,   /* gdtr, idtr */
 	VST_MSR = 1u << 4,    /* star .. sysenter_eip, pat, tsc_aux */
 	VST_SHADOW = 1u << 5, /* shadow, nmi_blocked, pending_dbg */
-	VST_DBG = 1u << 6,    /* dbg.vm_dr6, dbg.vm_dr7, dbg.vm_intercept (commit is on dbg.vm_dirty as well) */
+	VST_DBG = 1u << 6,    /* dbg.vm_dr6, vm_dr7, vm_debugctl, vm_intercept (commit is on dbg.vm_dirty as well) */
 	VST_CR2 = 1u << 7,
 	VST_CTL = 1u << 8,    /* want_intr_window, want_nmi_window, debugctl_open (write only) */
 };

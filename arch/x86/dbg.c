@@ -217,7 +217,7 @@ void dbg_deliver(struct dbg_vcpu *v, const struct dbg_record *r)
 
 uint32_t dbg_retire(const struct dbg_vcpu *v, uint64_t rflags, uint32_t io_or_data)
 {
-	uint32_t payload = io_or_data & (uint32_t)DR6_B_ALL;
+	uint32_t payload = io_or_data & (uint32_t)(DR6_B_ALL | DR6_BLD);
 
 	if ((rflags & RFLAGS_TF) && !(v->debugctl & DEBUGCTL_BTF))
 		payload |= (uint32_t)DR6_BS;

@@ -17,7 +17,8 @@
 #define DBG_CAP_LBRV (1u << 5)        /* DEBUGCTL is switched while vm_lbrv asks for it, where the CPU can (SVM, rule S07) */
 #define DBG_CAP_PENDING (1u << 6)     /* traps can be raised through a pending-debug field (VMX, rule V13) */
 
-/* Which optional debug features the vcpu's CPU model has. The first two follow the hardware's registers, the others what the backend can give. */
+/* Which optional debug features the vcpu's CPU model has. RTM and BLD follow the hardware's registers, AMD the
+ * vendor, the others what the backend can give. */
 #define DBG_FEAT_RTM (1u << 0)
 #define DBG_FEAT_BLD (1u << 1)      /* DR6.BLD can be 0 */
 #define DBG_FEAT_AMD (1u << 2)
@@ -58,7 +59,7 @@ enum dbg_state {
 	DBG_LIVE,  /* DR0-3, DR6 and DR7 in hardware are the guest's; MOV DR does not exit */
 };
 
-/* The debug state of a vcpu as the guest sees it. In DBG_LIVE, between dbg_enter and dbg_leave, hardware is ahead of dr[], dr6, dr7. */
+/* The debug state of a vcpu as the guest sees it. In DBG_LIVE, between dbg_do_enter and dbg_do_leave, hardware is ahead of dr[], dr6, dr7. */
 struct dbg_vcpu {
 	uint64_t dr[4];
 	uint64_t dr6;
@@ -151,7 +152,7 @@ static inline enum dbg_class dbg_class_without_exec(uint32_t payload)
  * nothing: B0-3 are the same, the rest is sticky (S04). */
 void dbg_deliver(struct dbg_vcpu *v, const struct dbg_record *r);
 
-/* An instruction that software emulated or skipped has retired. rflags: at its start. io_or_data: B0-3 from dbg_bp_hit. None of these instructions
+/* An instruction that software emulated or skipped has retired. rflags: at its start. io_or_data: B0-3 from dbg_bp_hit, and what was held back. None of these instructions
  * is a branch, so BTF turns the step off (E05); the value after the instruction counts, WRMSR's included (V20).
  * Returns the payload of the one trap #DB to raise (0: none): BS if TF (E01), plus the hits (A34, E10). */
 uint32_t dbg_retire(const struct dbg_vcpu *v, uint64_t rflags, uint32_t io_or_data);

@@ -7,7 +7,8 @@
 
 /* ops: from dbg_plan_enter. Leaves vm_dr6, vm_dr7, vm_intercept, vm_dirty for the backend to commit. */
 void dbg_do_enter(unsigned ops, unsigned caps, struct dbg_cpu *c, struct dbg_vcpu *v);
-/* ops: from dbg_plan_leave; with DBG_OP_VM_FETCH the caller has already had vm_dr6/vm_dr7 fetched. A LIVE vcpu becomes ARMED or IDLE. */
+/* ops: from dbg_plan_leave; with DBG_OP_VM_FETCH the caller has already had vm_dr6/vm_dr7 fetched. A LIVE vcpu becomes what
+ * dbg_settle() says: ARMED or IDLE, or LIVE again under the eager and cached policies. */
 void dbg_do_leave(unsigned ops, unsigned caps, struct dbg_cpu *c, struct dbg_vcpu *v);
 
 /* An intercepted #DB of a LIVE vcpu is to be reflected inside the inner loop (H10). Without DBG_CAP_DB_APPLIED the payload is merged into the
@@ -23,12 +24,14 @@ void dbg_debugctl_after(struct dbg_cpu *c);
 
 /* At bring-up of a CPU: DR7 = DR7_INIT, DR6 = DR6_INIT, DR0-3 = 0; finds out whether DEBUGCTL exists, and sets it to 0; address masks 0. */
 void dbg_host_init(struct dbg_cpu *c);
-/* Arms slot 0-3 of the host at a linear address; rw_len: DR7's nibble. False: slot out of range. Takes effect at once. */
+/* Arms slot 0-3 of the host at a linear address; rw_len: DR7's nibble. False: slot out of range. Takes effect at once, or,
+ * while a guest's addresses are loaded, when it leaves. */
 bool dbg_host_set_bp(struct dbg_cpu *c, unsigned slot, uint64_t addr, unsigned rw_len);
 void dbg_host_clear_bps(struct dbg_cpu *c);
 /* The one setter of the host's DEBUGCTL. False: no such MSR, or the value faults; shadow unchanged. */
 bool dbg_host_set_debugctl(struct dbg_cpu *c, uint64_t v);
-/* From the host's #DB trap (own IST stack): DR7 off, DR6 read and reset at once, counted, DR7 back (H19). Returns DR6 as found. */
+/* From the host's #DB trap (own IST stack): DR7 off, DR6 read and reset at once, counted, DR7 as it was (H19). Returns DR6 as found; DR6_INIT while a
+ * guest's registers are loaded: DR6 may be its own then, and is left alone. */
 uint64_t dbg_host_db(struct dbg_cpu *c);
 
 #endif

@@ -5,7 +5,7 @@
  * Cause: MOV to DR6 does not exit while the guest owns the registers, so the hypervisor's copy is stale; a loop that handles
  * cheap exits without leaving (timer, some MSR writes) loaded that copy again before each re-entry. On VMX it was worst: there
  * the copy went straight into the register; on SVM into the control block.
- * Who: KVM from 5.10 (the #DB payload work of commit d67668e9dd76) until c2fee09fc167.
+ * Who: Linux KVM, on SVM from d67668e9dd76 (2020), on VMX from 375e28ffc0cf (2021), until c2fee09fc167 (2025; CVE-2025-21839).
  * Rules: H11, S03; mutation B01. Causes in DR6 at a reflected #DB are another matter (S04): here only what the guest wrote counts. */
 #include "tests/guest/guest.h"
 

@@ -102,6 +102,17 @@ BOTH(S19_exit)
 	machine_stop(&m);
 }
 
+/* What MOV SS held back is part of the #DB of the instruction behind it: no bit of the field is lost. */
+TEST(V12_retired_bits)
+{
+	struct dbg_vcpu v = { .dr7 = DR7_INIT };
+	uint32_t bits = (uint32_t)(DR6_BLD | 5);
+
+	dbg_vcpu_reset(&v);
+	tap_eq(dbg_retire(&v, 0, bits), bits, "V12.bld", "a bus lock and two hits, no step");
+	tap_eq(dbg_retire(&v, 0x100, (uint32_t)DR6_RTM | GD | 1), 0x4001, "V12.others", "bits that nothing can hold back are not let through");
+}
+
 /* What is pushed with a fault that drover raises: RF, since the instruction runs again. With a #DB what RF was. */
 BOTH(A28_pushed_rf)
 {

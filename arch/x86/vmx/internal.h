@@ -128,7 +128,6 @@ struct vmx_vcpu {
 	uint64_t host_rsp; /* as in the VMCS. Offsets 0 and 8 are used by switch.S */
 	uint8_t launched;
 	bool loaded;       /* between vcpu_load and vcpu_put */
-	bool debugctl_open;
 	uint32_t proc;     /* as in the VMCS */
 	uint64_t rip, rsp, rflags, debugctl; /* as in the VMCS; debugctl may have lost bits there since (VST_DBG) */
 	void *vmcs;
