@@ -329,7 +329,7 @@ BOTH(TLB_idle)
 	tap_eq(amd ? tlb.svm_flushes : tlb.invepts, amd ? 1 : 2, id(amd, "TLB.idle"),
 	       "%u entries of a guest that only exits: one flush, at the first of them, and on VMX one at bring-up", tlb.entries);
 	if (!amd)
-		tap_ok(tlb.invvpids <= tlb.invepts, "TLB.idle_invvpid", "and no more INVVPID than INVEPT (%u)", tlb.invvpids);
+		tap_ok(tlb.invvpids <= tlb.invepts, id(amd, "TLB.idle_invvpid"), "and no more INVVPID than INVEPT (%u)", tlb.invvpids);
 	tap_eq(tlb.hits, 1, id(amd, "TLB.idle_kept"), "what the guest used before all these exits is still in the TLB behind them");
 	finish(&m, amd, "idle");
 
