@@ -103,9 +103,9 @@ bool rdmsr_safe(uint32_t msr, uint64_t *v)
 
 	*v = 0;
 	if (msr == MSR_DEBUGCTL) {
+		sw_log(OP_RD_DEBUGCTL, 0, sw.debugctl);
 		if (sw.lacks_debugctl)
 			return false;
-		sw_log(OP_RD_DEBUGCTL, 0, sw.debugctl);
 		*v = sw.debugctl;
 		return true;
 	}
@@ -125,9 +125,9 @@ bool wrmsr_safe(uint32_t msr, uint64_t v)
 	int done;
 
 	if (msr == MSR_DEBUGCTL) {
+		sw_log(OP_WR_DEBUGCTL, 0, v); /* tried, that is: it may fault */
 		if (sw.lacks_debugctl || v >> 16)
 			return false;
-		sw_log(OP_WR_DEBUGCTL, 0, v);
 		if (!sw.swallows_debugctl)
 			sw.debugctl = v;
 		sw_host_branch();

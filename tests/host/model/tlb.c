@@ -14,6 +14,7 @@
 
 #define PROC_CR3_LOAD (1u << 15)
 #define PROC_INVLPG (1u << 9)
+#define MISC1_INVLPG (1u << 25)
 #define LARGE_BIT 0x80u
 #define NOWHERE 0 /* a host page: no translation */
 
@@ -371,7 +372,7 @@ void tlb_svm_enter(struct vmcb *b)
 	for (unsigned i = 0; i < 5; i++)
 		ctx.exit_cr[i] = b->intercept[VMCB_I_CR] >> (16 + i) & 1;
 	ctx.exit_cr[3] |= tlb.cpu.more_exits;
-	ctx.exit_invlpg = tlb.cpu.more_exits;
+	ctx.exit_invlpg = (b->intercept[VMCB_I_MISC1] & MISC1_INVLPG) || tlb.cpu.more_exits;
 }
 
 void tlb_svm_leave(struct vmcb *b)
