@@ -72,8 +72,9 @@ iso: $(B)/drover.iso
 usb: $(B)/drover-usb.img
 DROVER_CMDLINE ?=
 GUEST_CMDLINE ?= vm=guest lab mem=64 --
-$(B)/drover.iso: $(B)/drover.elf $(B)/guest.elf boot/mkiso.sh
-	boot/mkiso.sh $@ $(B)/drover.elf "$(DROVER_CMDLINE)" $(B)/guest.elf "$(GUEST_CMDLINE)"
+# Other command lines than the last time's: built again.
+$(B)/drover.iso: $(B)/drover.elf $(B)/guest.elf boot/mkiso.sh $(if $(filter command environment,$(origin DROVER_CMDLINE) $(origin GUEST_CMDLINE)),FORCE)
+	BARE=$(B)/guest.elf boot/mkiso.sh $@ $(B)/drover.elf "$(DROVER_CMDLINE)" $(B)/guest.elf "$(GUEST_CMDLINE)"
 $(B)/drover-usb.img: $(B)/drover.iso
 	cp $< $@
 	@echo "$@: write it to a stick with  dd if=$@ of=/dev/sdX bs=4M conv=fsync"

@@ -3,11 +3,12 @@
 # One hybrid image with GRUB: boots as a CD and as a USB disk, under BIOS and under UEFI.
 # usage: boot/mkiso.sh OUT.iso DROVER.elf "drover's command line" [MODULE "module string"]...
 # MB=1 in the environment boots by multiboot 1: that also boots the guest bare, given in DROVER.elf's place.
+# BARE=GUEST.elf adds a second entry of the menu that boots it without drover, and five seconds to choose.
 # The files' dates are SOURCE_DATE_EPOCH (0 when unset).
 set -eu
 
 if [ $# -lt 3 ] || [ $(($# % 2)) -eq 0 ]; then
-	sed -n '4,5p' "$0" >&2
+	sed -n '4,6p' "$0" >&2
 	exit 2
 fi
 out=$1 kernel=$2 cmdline=$3
@@ -35,7 +36,7 @@ quote() {
 
 cp "$kernel" "$dir/iso/boot/kernel.elf"
 {
-	echo 'set timeout=0'
+	echo "set timeout=$([ -n "${BARE:-}" ] && echo 5 || echo 0)"
 	echo 'set default=0'
 	echo 'if [ "$grub_platform" = "efi" ]; then insmod all_video; insmod gfxterm; fi'
 	echo 'set gfxpayload=1024x768x32,auto'
@@ -51,6 +52,13 @@ cp "$kernel" "$dir/iso/boot/kernel.elf"
 	done
 	echo '	boot'
 	echo '}'
+	if [ -n "${BARE:-}" ]; then
+		cp "$BARE" "$dir/iso/boot/bare.elf"
+		echo 'menuentry "the guest, bare: what this machine does by itself" {'
+		echo '	multiboot /boot/bare.elf'
+		echo '	boot'
+		echo '}'
+	fi
 } >"$dir/iso/boot/grub/grub.cfg"
 
 find "$dir/iso" -exec touch -d "@${SOURCE_DATE_EPOCH:-0}" {} +

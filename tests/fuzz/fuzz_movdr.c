@@ -138,7 +138,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		case 3: access_memory(&s, &v, op, &in); break;
 		case 4: /* LIVE begins only behind a MOV DR that may run, and ends at a slow exit */
 			if (s.live)
-				dbg_end_live(&v);
+				dbg_settle(&v);
 			else
 				dbg_go_live(&v);
 			s.live = !s.live;

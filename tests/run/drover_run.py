@@ -28,6 +28,10 @@ PARTS = ("host", "coverage", "mutants", "fuzz", "explore", "bare", "svm", "vmx",
 def choose_platform(platform, backend):
     """(rung, words about the choice) of `make run`."""
     problem = emulators.qemu_svm_problem()
+    if platform == "kvm":
+        vendor, why = emulators.kvm_offer()
+        why = emulators.kvm_trial(rungs.GUEST) if vendor else why
+        return (rungs.RUNGS["kvm"], "QEMU with KVM, %s" % vendor) if vendor and not why else (None, "PLATFORM=kvm: %s" % why)
     if platform == "bochs":
         problem = None
     elif platform == "" and problem and emulators.bochs_version() and not emulators.kvm_offer()[0]:
@@ -52,8 +56,17 @@ def choose_platform(platform, backend):
     return rungs.RUNGS["svm-qemu"], text + ("; " + problem if problem else "")
 
 
+def refusal(log):
+    """The line in which drover or its guest names what it does not know."""
+    lines = [line.strip() for line in log.split("\n") if re.search(r"unknown|no scenario|bad value|not an ELF|refused", line)]
+    return lines[0] if lines else ""
+
+
 def cmd_run(args):
     """make run."""
+    if args.mutant and planted.mutate.load(args.mutant) is None:
+        print("run: MUTANT=%s: %s" % (args.mutant, planted.build(args.mutant)[1]))
+        return 1
     rung, words = choose_platform(args.platform, args.backend)
     print("run: %s" % words, flush=True)
     if rung is None:
@@ -63,6 +76,7 @@ def cmd_run(args):
             rung = rungs.RUNGS.get("%s-%s" % (rung.name, policy), rung)
     whole = args.scenario == "all"
     run = rungs.runs(rung, args.scenario, args.options)[0]
+    run.rung, run.name = "run", rung.name  # logs of its own: those of make check are evidence
     problem = planted.run_live(args.mutant, run) if args.mutant else ""
     if problem:
         print("run: %s" % problem)
@@ -70,11 +84,17 @@ def cmd_run(args):
     result = job.execute(run, stream=True)
     if args.scenario == "list":
         return 0 if result.code == exitcodes.code("EXIT_PASS") else 1
+    if result.code in (exitcodes.code("EXIT_BADOPT"), exitcodes.code("EXIT_BADMODULE")):
+        print("run: refused: %s" % (refusal(result.log) or "see the log"))
+        return 1
     outcome = rungs.judge(rung, [result], whole)
     print()
     table.print_outcome(outcome)
+    reasons = {}
     for key, reason in outcome.judgement.known:
-        print("known deviation: %s: %s" % (key, reason))
+        reasons.setdefault(reason, []).append(key)
+    for reason, keys in sorted(reasons.items()):
+        print("known deviation: %s: %d checks, %s" % (reason, len(keys), keys[0] + (" ..." if len(keys) > 1 else "")))
     print("log: %s" % (result.run.workdir / "serial.log"))
     absent = emulators.qemu_svm_problem()
     print("verdict: %s on %s, drover ended with %s%s" % ("PASS" if outcome.judgement.good else "FAIL", rung.name,
@@ -169,7 +189,8 @@ def parser():
     top = argparse.ArgumentParser(description=__doc__)
     subs = top.add_subparsers(dest="verb", required=True)
     sub = subs.add_parser("run", help="boot drover with the guest, stream the log, judge it")
-    sub.add_argument("--platform", choices=("", "qemu", "bochs"), default="", help="default: QEMU where it is usable")
+    sub.add_argument("--platform", choices=("", "qemu", "kvm", "bochs"), default="",
+                     help="default: QEMU, with KVM where that nests; kvm: or nothing")
     sub.add_argument("--backend", choices=("", "auto", "svm", "vmx"), default="")
     sub.add_argument("--scenario", default="all")
     sub.add_argument("--options", default="", help="more options for drover's own command line")

@@ -144,6 +144,10 @@ def qemu_base(accel, mem, serial, cpu=None, machine="pc"):
     return argv
 
 
+# One tick an instruction: each run is the same. It also changes what TCG does between the iterations of REP, so that expectations hold with it only.
+ICOUNT = ["-icount", "shift=0,sleep=off", "-rtc", "base=2020-01-01,clock=vm"]
+
+
 def qemu_kernel(accel, mem, serial, kernel, cmdline="", modules=(), cpu=None, icount=False):
     """QEMU's own multiboot loader. modules: (file, string) pairs; the string is what follows the file's name."""
     argv = qemu_base(accel, mem, serial, cpu) + ["-kernel", str(kernel)]
@@ -151,9 +155,7 @@ def qemu_kernel(accel, mem, serial, kernel, cmdline="", modules=(), cpu=None, ic
         argv += ["-append", cmdline]
     if modules:
         argv += ["-initrd", ",".join(escape_initrd(("%s %s" % (path, text)).strip()) for path, text in modules)]
-    if icount:
-        argv += ["-icount", "shift=0,sleep=off", "-rtc", "base=2020-01-01,clock=vm"]
-    return argv
+    return argv + (ICOUNT if icount else [])
 
 
 def ovmf():
@@ -166,7 +168,7 @@ def ovmf():
 
 def qemu_disk(serial, image, medium, uefi, workdir, mem=512):
     """Boot an image as a CD-ROM (medium "iso") or a USB stick ("usb"), under BIOS or UEFI. TCG."""
-    argv = qemu_base("tcg", mem, serial, machine="q35" if uefi else "pc") + ["-device", "VGA"]
+    argv = qemu_base("tcg", mem, serial, machine="q35" if uefi else "pc") + ["-device", "VGA"] + ICOUNT
     if uefi:
         code = ovmf()
         argv += ["-drive", "if=pflash,format=raw,readonly=on,file=%s" % escape_option(code)]

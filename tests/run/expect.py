@@ -184,7 +184,7 @@ def _judge_proofs(checks, entries, proofs, whole, out):
         if whole and not mine:
             out.failed.append("%s*: this rung proves it, but no such scenario ran" % prefix)
         for check in mine:
-            if check.status != ktap.OK:
+            if check.status != ktap.OK and not any(text.split("unlisted: ")[-1].startswith(check.key + " ") for text in out.failed):
                 out.failed.append("%s: this rung proves %s*, but it is %s" % (check.key, prefix, check.status))
 
 

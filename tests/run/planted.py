@@ -58,7 +58,8 @@ def build(name):
     """(drover.elf, "") of a copy of the sources with the mutant in it, in build/mutants/<name>; (None, reason) when there is none."""
     mutant, tree = mutate.load(name), WHERE / name
     if mutant is None:
-        return None, "no such mutant; there are: %s" % " ".join(mutate.names())
+        near = [n for n in mutate.names() if n.startswith(name[:3])]
+        return None, "no such mutant%s; tests/host/mutants/README.md lists them" % ("; there are: %s" % " ".join(near) if near else "")
     copy_sources(tree, mutate.MUTANTS / (name + ".mutant"))
     changed = [] if mutant.mistakes else mutant.apply(tree)
     if not changed:
