@@ -18,7 +18,7 @@ ROOT = HERE.parent.parent
 sys.path.insert(0, str(ROOT / "tests" / "host"))
 sys.dont_write_bytecode = True
 
-import drive as host  # noqa: E402  (tests/host/drive.py: the mutants)
+import mutate  # noqa: E402
 
 # target: (what is linked beside fuzz_NAME.c, libraries, -max_len, more of libFuzzer's options)
 TARGETS = {
@@ -156,7 +156,7 @@ def planted(opt):
     where = opt.build / "planted"
     shutil.rmtree(where, ignore_errors=True)
     where.mkdir(parents=True)
-    mutant = host.Mutant(HERE / "planted.mutant")
+    mutant = mutate.Mutant("planted", (HERE / "planted.mutant").read_text(encoding="utf-8"))
     if mutant.mistakes or not mutant.apply(where):
         return "planted.mutant: " + "; ".join(mutant.mistakes), "planted decode"
     binary, problem = build("decode", where, where)
