@@ -122,6 +122,7 @@ void world_print(void);
 extern char bad[160];
 extern unsigned bad_invariant; /* 1-4 */
 extern unsigned wanted_invariants; /* bits: the others are not looked at */
+void invariant_rules(void); /* prints them */
 void fail(unsigned invariant, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 void check_host_registers(void);
 void check_host(void);  /* interrupts are on */

@@ -132,6 +132,7 @@ int main(int argc, char **argv)
 				run_set(&backends[b], p, &extras[x], pattern);
 	if (!pattern)
 		witnesses();
+	invariant_rules();
 	printf("# %lu states, %lu transitions\nsearch: %u passed, %u failed\n", all_states, all_transitions, passed, failed);
 	return failed || !passed;
 }

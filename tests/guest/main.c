@@ -102,12 +102,8 @@ void fx(enum force_exit k)
 		return;
 	if (k == FX_CPUID)
 		cpuid(0, 0, r);
-	else if (k == FX_NOP)
-		hypercall(HC_NOP, 0, 0, 0);
-	else if (k == FX_FAST)
-		hypercall(HC_LAB_FAST, 0, 0, 0);
-	else if (k == FX_SLOW)
-		hypercall(HC_LAB_SLOW, 0, 0, 0);
+	else if (k != FX_NONE && hypercall(k == FX_NOP ? HC_NOP : k == FX_FAST ? HC_LAB_FAST : HC_LAB_SLOW, 0, 0, 0) != 0)
+		scenario_error("the hypercall for a %s exit is refused", fx_name(k));
 }
 
 const char *fx_name(enum force_exit k)

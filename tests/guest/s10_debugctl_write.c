@@ -28,6 +28,8 @@ SCENARIO(s10_debugctl_write, "what a guest may write to DEBUGCTL", SCN_DROVER)
 		else
 			check_eq("V17.bld", "bus-lock detect without CPUID is #GP", try_wrmsr(MSR_DEBUGCTL, DEBUGCTL_BLD), VEC_GP);
 	}
+	try_wrmsr(MSR_DEBUGCTL, 0);
+	try_wrmsr(MSR_DEBUGCTL, 1ull << 63);
 	check_eq("S10.kept", "refused writes change nothing", (try_rdmsr(MSR_DEBUGCTL, &v), v), 0);
 
 	/* BTF is either dropped without a word, or it works. */

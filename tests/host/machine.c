@@ -165,7 +165,7 @@ void machine_same_as_bare(struct machine *m, unsigned vm, const char *id)
 	if (tap_instead)
 		tap_case(tap_instead, i != a->nr_rec || i != b->nr_rec || a->dead || b->dead, 0, "%s record %u: %s, bare %s", id, i,
 			 rec_text(a, i, x, sizeof(x)), rec_text(b, i, y, sizeof(y)));
-	tap_ok(i == a->nr_rec && i == b->nr_rec && !a->dead && !b->dead, id, "the guest sees what bare hardware shows (%u records)%s; at %u: %s, bare %s",
+	tap_ok(i == a->nr_rec && i == b->nr_rec && i > 0 && !a->dead && !b->dead, id, "the guest sees what bare hardware shows (%u records)%s; at %u: %s, bare %s",
 	       b->nr_rec, a->dead ? ", lost its way" : "", i, rec_text(a, i, x, sizeof(x)), rec_text(b, i, y, sizeof(y)));
 }
 

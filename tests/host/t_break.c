@@ -89,7 +89,7 @@ TEST(N13_classify)
 	tap_eq(dbg_classify(0x4000, dr, exec0, 0x1000), DBG_TRAP, "N13.step", "a step is a trap");
 	tap_eq(dbg_classify(0x2000, dr, DR7_INIT, 0), DBG_FAULT, "N13.gd", "General Detect is a fault");
 	tap_eq(dbg_classify(0x6000, dr, DR7_INIT, 0), DBG_FAULT, "N13.gd_bs", "also together with BS");
-	tap_eq(dbg_classify(0x8000, dr, DR7_INIT, 0), DBG_TASK, "A32.task", "BT is a task switch");
+	tap_eq(dbg_classify(0x8000, dr, DR7_INIT, 0), DBG_TASK, "N13.task", "BT is a task switch");
 	tap_eq(dbg_classify(0x1, dr, exec0, 0x1000), DBG_FAULT, "N15.code", "an enabled code breakpoint at RIP is a fault");
 	tap_eq(dbg_classify(0x1, dr, exec0, 0x1003), DBG_TRAP, "N15.elsewhere", "not when RIP is elsewhere");
 	tap_eq(dbg_classify(0x1, dr, DR7_INIT, 0x1000), DBG_TRAP, "A15.class", "not when the slot is disabled");

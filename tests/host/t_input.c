@@ -23,7 +23,7 @@ TEST(options_strict)
 		{ "backend=pvm", "backend=pvm" }, { "com=1000", "com=1000" }, { "com=0x", "com=0x" }, { "com=0xfff9", "com=0xfff9" },
 		{ "budget=0", "budget=0" }, { "budget=10x", "budget=10x" }, { "minmem=", "minmem=" }, { "fault=no-such", "fault=no-such" },
 		{ "backend", "backend" }, { "Backend=svm", "Backend=svm" }, { "backend=svm nonsense", "nonsense" }, { "dbg=eagerly", "dbg=eagerly" },
-		{ "backend=svm /boot/x", "/boot/x" }, { "quirks=some", "quirks=some" },
+		{ "backend=svm /boot/x", "/boot/x" }, { "quirks=some", "quirks=some" }, { "budget=86400000", NULL }, { "budget=86400001", "budget=86400001" },
 	};
 	struct tap_set s = { .id = "options.strict" }, named = { .id = "options.named" };
 
@@ -60,7 +60,7 @@ TEST(vmopts_strict)
 	} t[] = {
 		{ "vm=a mem=64 lab budget=100 group=2 -- rest  of it", true }, { "/guest.elf vm=a", true }, { "", true }, { "guest.elf -- x", true },
 		{ "mem=1", false }, { "mem=64k", false }, { "vm=", false }, { "vm=much-too-long-a-name", false }, { "vm=a/b", false }, { "group=0", false },
-		{ "lab=1", false }, { "scenario=list", false }, { "budget=0", false }, { "vm=a lab x", false },
+		{ "lab=1", false }, { "scenario=list", false }, { "budget=0", false }, { "vm=a lab x", false }, { "budget=2147483647", true }, { "budget=2147483648", false },
 	};
 	struct tap_set s = { .id = "vmopts.strict" };
 	struct vmopts o;

@@ -28,7 +28,7 @@ BOTH(A23_held_one_instruction)
 /* A code breakpoint behind MOV SS: Intel holds it back for good, AMD does not. */
 BOTH(A23_code)
 {
-	static const struct gop ops[] = { WR(1, G_MAIN + 11), WR(7, 0x404), HC(HC_LAB_SLOW), MOV_SS(0), { G_NOP }, { G_NOP } };
+	static const struct gop ops[] = { WR(1, G_MAIN + 11), WR(7, 0x404), HC(HC_LAB_SLOW), MOV_SS(0), { G_NOP }, { G_PUSHF } };
 	static const struct gop none[] = { { G_NOP } };
 	struct machine m;
 

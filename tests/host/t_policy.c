@@ -50,7 +50,7 @@ static bool start(struct machine *m, bool amd, unsigned policy, const struct gop
 
 BOTH(H09_cost_lazy)
 {
-	static const struct gop ops[] = { { G_CPUID }, HC(HC_LAB_FAST), { G_OUT, .a = 0x80 }, HC(HC_LAB_SLOW), { G_CPUID } };
+	static const struct gop ops[] = { { G_CPUID }, HC(HC_LAB_FAST), { G_OUT, .a = 0x80 }, HC(HC_LAB_SLOW), { G_CPUID }, { G_PUSHF } };
 	struct machine m;
 
 	if (!start(&m, amd, DBG_LAZY, OPS(ops)))
@@ -76,7 +76,7 @@ BOTH(H09_cost_trapped)
 
 BOTH(H09_cost_cached)
 {
-	static const struct gop ops[] = { WR(0, 0x5000), WR(3, 0x6000), WR(7, 0x10402), HC(HC_LAB_SLOW), HC(HC_LAB_SLOW), { G_CPUID }, HC(HC_LAB_SLOW) };
+	static const struct gop ops[] = { WR(0, 0x5000), WR(3, 0x6000), WR(7, 0x10402), HC(HC_LAB_SLOW), HC(HC_LAB_SLOW), { G_CPUID }, HC(HC_LAB_SLOW), { G_PUSHF } };
 	struct machine m;
 
 	if (!start(&m, amd, DBG_CACHED, OPS(ops)))
@@ -89,7 +89,7 @@ BOTH(H09_cost_cached)
 
 BOTH(H09_cost_eager)
 {
-	static const struct gop ops[] = { { G_CPUID }, HC(HC_LAB_SLOW), HC(HC_LAB_FAST), HC(HC_LAB_FAST), { G_CPUID } };
+	static const struct gop ops[] = { { G_CPUID }, HC(HC_LAB_SLOW), HC(HC_LAB_FAST), HC(HC_LAB_FAST), { G_CPUID }, { G_PUSHF } };
 	struct machine m;
 	unsigned outer, writes;
 

@@ -6,6 +6,7 @@ import job
 import rungs
 
 ISO = rungs.BUILD / "drover.iso"
+FLOOR = 4000  # of the suite's checks, which is what the image runs: all but those that need a second VM
 USB = rungs.BUILD / "drover-usb.img"
 
 
@@ -34,7 +35,7 @@ def problems_of(rung, result):
     outcome = rungs.judge(rung, [result], whole=False, alone=True)
     judged = outcome.judgement
     problems = judged.errors + judged.failed
-    if not problems and len(judged.ok) < 10:
+    if not problems and len(judged.ok) < FLOOR:
         problems = ["only %d checks were ok" % len(judged.ok)]
     return problems, len(judged.ok)
 

@@ -103,6 +103,19 @@ def verdict(plant, rung, result):
     return False, "nothing failed%s" % ("; " + problems[0] if problems else "")
 
 
+def without_bugs(todo):
+    """The plants whose scenario is as it should be on its rung when nothing is planted, and how many are not."""
+    bases = sorted({(plant.scenario, name) for plant, name, _ in todo})
+    base_runs = [to_run(Plant("base-" + scenario, scenario, (name,)), name, rungs.DROVER) for scenario, name in bases]
+    bad = {}
+    for (scenario, name), result in zip(bases, job.execute_all(base_runs)):
+        judged = rungs.judge(rungs.RUNGS[name], [result], whole=False).judgement
+        if judged.failed or judged.errors or not judged.ok:
+            bad[scenario, name] = (judged.failed + judged.errors + ["nothing ran"])[0]
+            print("planted: FAIL %s on %s without a bug: %s" % (scenario, name, bad[scenario, name]))
+    return [t for t in todo if (t[0].scenario, t[1]) not in bad], len([t for t in todo if (t[0].scenario, t[1]) in bad])
+
+
 def check():
     """Plants all; (passed, failed, skipped)."""
     absent = {name: rungs.absent(rungs.RUNGS[name]) for plant in PLANTS for name in plant.rungs}
@@ -119,6 +132,8 @@ def check():
                 counts[1] += 1
             else:
                 todo.append((plant, name, to_run(plant, name, kernel)))
+    todo, broken = without_bugs(todo)
+    counts[1] += broken
     for (plant, name, _), result in zip(todo, job.execute_all([run for _, _, run in todo])):
         red, words = verdict(plant, name, result)
         counts[0 if red else 1] += 1

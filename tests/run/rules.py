@@ -17,6 +17,7 @@ import table
 
 SOURCES = ("boot", "arch", "vmm", "drivers")
 GROUPS = "AHVSEZ"
+PARTS = ("host", "mutants", "explore", "bare", "svm", "vmx", "planted")
 PLANNED = "NMP"
 HOST = "host"
 EXPLORE = "explore"  # an invariant that holds in a set, and that a mutant breaks there, speaks for the mutant's rules
@@ -223,6 +224,12 @@ def gather():
         found.problems.append("host-red.json is older than the host tests' log: make check-mutants")
     for mutant, checks in load_json(results / "planted.json", found.problems).items():
         found.red[mutant + "*"] = checks
+    for part in PARTS:
+        saved = load_json(results / ("part-%s.json" % part), found.problems, "make check-%s" % part)
+        if saved and saved.get("sources") != rungs.source_hash():
+            found.problems.append("check-%s ran on other sources: run it again" % part)
+        elif saved and saved.get("failed"):
+            found.problems.append("check-%s has failures: what it says of others is not to be relied on" % part)
     explored = load_json(results / "explore.json", found.problems, "make check-explore")
     found.checks[EXPLORE] = sorted({(check, True) for checks in explored.values() for check in checks})
     found.red.update(explored)

@@ -65,11 +65,11 @@ check-mutants: | $(DEPS_FIRST)
 
 check-fuzz: | $(DEPS_FIRST)
 	$(need)
-	+@$(RUNNER) count fuzz $(MAKE) --no-print-directory fuzz-quick
+	+@$(if $(FUZZ_ONLY),,$(RUNNER) count fuzz )$(MAKE) --no-print-directory fuzz-quick
 
 check-explore: | $(DEPS_FIRST)
 	$(need)
-	+@$(RUNNER) count explore $(MAKE) --no-print-directory explore-run
+	+@$(if $(EXPLORE),,$(RUNNER) count explore )$(MAKE) --no-print-directory explore-run
 
 check-bare check-svm check-vmx check-policies check-planted: | $(DEPS_FIRST)
 	$(need)

@@ -84,7 +84,7 @@ def save_part(part, passed, failed, skipped):
     """Keeps a part's counts for the sum; prints them."""
     rungs.RESULTS.mkdir(parents=True, exist_ok=True)
     path = rungs.RESULTS / ("part-%s.json" % part)
-    path.write_text(json.dumps({"passed": passed, "failed": failed, "skipped": skipped}) + "\n", encoding="utf-8")
+    path.write_text(json.dumps({"passed": passed, "failed": failed, "skipped": skipped, "sources": rungs.source_hash()}) + "\n", encoding="utf-8")
     print("check-%s: %d passed, %d failed, %d skipped" % (part, passed, failed, skipped), flush=True)
 
 
