@@ -27,7 +27,7 @@ static bool parse_port(const char *v, unsigned span, uint16_t *port)
 		*port = 0;
 		return true;
 	}
-	if (!str_starts(v, "0x") || !str_to_u64(v, &n) || n == 0 || n + span > 0x10000)
+	if (!str_starts(v, "0x") || !str_to_u64(v, &n) || n == 0 || n > 0x10000 - span)
 		return false;
 	*port = (uint16_t)n;
 	return true;

@@ -257,8 +257,9 @@ static __attribute__((noinline)) void other_hypercall(struct vcpu *v, unsigned l
 		lab_reset(v);
 		return;
 	} else if (nr == HC_LAB_SNAPSHOT) {
-		if (!snapshot(v, len))
-			return;
+		if (snapshot(v, len))
+			vcpu_skip_slow(v, len, 0); /* what was restored counts: the control block's shadow is old */
+		return;
 	} else {
 		v->r[GPR_RAX] = lab_call(v, nr);
 	}

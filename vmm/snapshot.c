@@ -70,6 +70,7 @@ static const char *check_events(const struct dbg_snapshot *s)
 
 const char *snapshot_check(const struct vcpu *v, const struct dbg_snapshot *s)
 {
+	uint64_t mine[SNAPSHOT_LBR_MAX];
 	const char *bad;
 
 	if (s->magic != SNAPSHOT_MAGIC)
@@ -87,6 +88,8 @@ const char *snapshot_check(const struct vcpu *v, const struct dbg_snapshot *s)
 		return bad;
 	if (s->nr_lbr > SNAPSHOT_LBR_MAX || (s->nr_lbr && !(v->dbg.feat & DBG_FEAT_LBR)))
 		return "nr_lbr";
+	if (s->nr_lbr && s->nr_lbr != v->be->lbr_state((struct vcpu *)(uintptr_t)v, mine, false))
+		return "nr_lbr"; /* records of another CPU's shape: they would land in the wrong registers */
 	for (unsigned i = s->nr_lbr; i < SNAPSHOT_LBR_MAX; i++)
 		if (s->lbr[i])
 			return "lbr";

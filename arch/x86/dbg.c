@@ -110,11 +110,25 @@ void dbg_release_all(struct dbg_vcpu *v)
 	dbg_settle(v);
 }
 
+/* Hardware may set B bits of slots that match and are not enabled (A15). While the guest does not own DR0-3 these hold the addresses of the host or
+ * of the vcpu before, and such a bit would tell the guest what they watch: types in DR7 without enables are all it takes (H15). */
+static uint32_t b_of_disabled(uint64_t dr7)
+{
+	uint32_t b = 0;
+
+	for (unsigned i = 0; i < 4; i++)
+		if (!(dr7 & DR7_ENABLE(i)))
+			b |= 1u << i;
+	return b;
+}
+
 uint32_t dbg_route(const struct dbg_vcpu *v, uint32_t *payload)
 {
 	uint32_t theirs = *payload & v->held;
 
 	*payload &= ~theirs;
+	if (theirs)
+		*payload &= ~b_of_disabled(v->dr7); /* a slot that only compares is no cause: the guest gets no #DB for it (A15) */
 	return theirs;
 }
 
@@ -195,18 +209,6 @@ enum dbg_class dbg_classify(uint32_t payload, const uint64_t dr[4], uint64_t dr7
 }
 
 /* ---- Delivery and retirement ---- */
-
-/* Hardware may set B bits of slots that match and are not enabled (A15). While the guest does not own DR0-3 these hold the addresses of the host or
- * of the vcpu before, and such a bit would tell the guest what they watch: types in DR7 without enables are all it takes (H15). */
-static uint32_t b_of_disabled(uint64_t dr7)
-{
-	uint32_t b = 0;
-
-	for (unsigned i = 0; i < 4; i++)
-		if (!(dr7 & DR7_ENABLE(i)))
-			b |= 1u << i;
-	return b;
-}
 
 void dbg_deliver(struct dbg_vcpu *v, const struct dbg_record *r)
 {

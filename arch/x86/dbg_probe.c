@@ -36,18 +36,18 @@ static bool steps_branches(struct dbg_cpu *c)
 	return first_rip == target;
 }
 
-/* Intel: the newest record is where TOS points to. AMD: one record. */
+/* Intel: the newest record is where TOS points to. AMD: one record. It has to be of the jump here: firmware may have left others. */
 static bool records_branches(struct dbg_cpu *c)
 {
-	uint64_t v = 0;
+	uint64_t v = 0, jump;
 
 	if (!hw_try_write_debugctl(c, DEBUGCTL_LBR))
 		return false;
-	__asm__ volatile("jmp 1f\n1:");
+	__asm__ volatile("lea 2f(%%rip), %0\n2:\tjmp 1f\n1:" : "=r"(jump));
 	hw_write_debugctl(c, 0);
 	if (rdmsr_safe(MSR_LBR_TOS, &v))
-		return v < 32 && rdmsr_safe(MSR_LBR_FROM + (uint32_t)v, &v) && v != 0;
-	return rdmsr_safe(MSR_LASTBRANCHFROMIP, &v) && v != 0;
+		return v < 32 && rdmsr_safe(MSR_LBR_FROM + (uint32_t)v, &v) && (v ^ jump) << 16 == 0; /* upper bits: flags of the record */
+	return rdmsr_safe(MSR_LASTBRANCHFROMIP, &v) && v == jump;
 }
 
 void dbg_probe(struct dbg_cpu *c)

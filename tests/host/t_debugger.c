@@ -105,6 +105,23 @@ BOTH(Z01_same_slot)
 	finish(&m, amd, "Z01.same", 1);
 }
 
+/* Hardware sets B bits of slots that match and are not enabled: of the guest's, at the debugger's address. They are no #DB of the guest's. */
+BOTH(A15_with_debugger)
+{
+	static const struct gop ops[] = { WR(1, 0x5000), WR(6, 0xffff0ff4), WR(7, 0x100400), HC(HC_LAB_SLOW), { G_STORE, .a = 0x5000, .n = 1 }, RD(6) };
+	struct machine m;
+
+	if (!start(&m, amd, OPS(ops)))
+		return;
+	sw.shows_disabled = true;
+	machine_hold(&m, 0, 0, 0x5000, 1);
+	machine_run(&m);
+	tap_eq(machine_recs(&m, 0, R_DB), 0, id(amd, "A15.debugger"), "no #DB for a slot that only compares");
+	tap_eq(rec_of(&m, R_DR, 0), 0xffff0ff4, id(amd, "Z04.kept"), "and the guest's DR6 is as it was");
+	tap_eq(m.vm[0]->vcpu->debugger_hits, 1, id(amd, "Z04.hit"), "the debugger has its hit");
+	machine_stop(&m);
+}
+
 static void attach(void)
 {
 	machine_hold(running, 0, 3, 0x5000, 0xd);

@@ -148,10 +148,8 @@ static void decode_db(struct vcpu *v, struct cpu *c, struct dbg_record *db, uint
 	for (unsigned i = 0; i < 4; i++)
 		if (need & (1u << i))
 			dr[i] = live ? hw_read_dr(&c->dbg, i) : dbg_eff_dr(&v->dbg, i);
-	if (need)
-		rip += vmcs_read(VMCS_GUEST_CS_BASE); /* 0 in 64-bit mode */
-	if (need && !(vmcs_read32(VMCS_GUEST_CS_AR) & SEG_AR_L))
-		rip &= 0xffffffff;
+	if (need && !(vmcs_read32(VMCS_GUEST_CS_AR) & SEG_AR_L)) /* 64-bit mode ignores the base, whatever it is */
+		rip = (uint32_t)(rip + vmcs_read(VMCS_GUEST_CS_BASE));
 	db->cls = (uint8_t)dbg_classify(db->payload, dr, dr7, rip);
 	db->level = v->exit.level;
 }

@@ -356,8 +356,11 @@ static void vmx_run(struct vcpu *v, struct cpu *c)
 		inject(v);
 	if (hw->vm->flush)
 		flush_now(hw->vm);
-	if (v->dbg.vm_debugctl & DEBUGCTL_LBR)
+	if (v->dbg.vm_debugctl & DEBUGCTL_LBR) {
+		if (c->dbg.debugctl & DEBUGCTL_LBR)
+			dbg_debugctl_before(&c->dbg); /* else the host's branches up to the entry would be the guest's newest (V23) */
 		vmx_lbr_load(hw);
+	}
 	fail = vmx_enter(v, hw);
 	if (hw->lbr_loaded && (c->dbg.debugctl & DEBUGCTL_LBR))
 		vmx_lbr_save(hw); /* else the host's own branches would follow the guest's */

@@ -140,8 +140,10 @@ bool wrmsr_safe(uint32_t msr, uint64_t v)
 		return true;
 	}
 	done = sw_debug_msr(msr, true, &v);
-	if (done >= 0)
+	if (done >= 0) {
+		sw_host_branch(); /* of the loop that writes them */
 		return done;
+	}
 	*slot(msr) = v;
 	return true;
 }
