@@ -3,7 +3,7 @@
 # One hybrid image with GRUB: boots as a CD and as a USB disk, under BIOS and under UEFI.
 # usage: boot/mkiso.sh OUT.iso DROVER.elf "drover's command line" [MODULE "module string"]...
 # MB=1 in the environment boots by multiboot 1: that also boots the guest bare, given in DROVER.elf's place.
-# BARE=GUEST.elf adds a second entry of the menu that boots it without drover, and five seconds to choose.
+# BARE=GUEST.elf adds a second entry of the menu that boots it without drover, and three seconds to choose.
 # The files' dates are SOURCE_DATE_EPOCH (0 when unset).
 set -eu
 
@@ -36,7 +36,7 @@ quote() {
 
 cp "$kernel" "$dir/iso/boot/kernel.elf"
 {
-	echo "set timeout=$([ -n "${BARE:-}" ] && echo 5 || echo 0)"
+	echo "set timeout=$([ -n "${BARE:-}" ] && echo 3 || echo 0)"
 	echo 'set default=0'
 	echo 'if [ "$grub_platform" = "efi" ]; then insmod all_video; insmod gfxterm; fi'
 	echo 'set gfxpayload=1024x768x32,auto'

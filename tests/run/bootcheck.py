@@ -14,14 +14,14 @@ def qemu_way(name, image, medium, uefi):
     """A way to boot it in QEMU."""
     def argv(serial, workdir):
         return emulators.qemu_disk(serial, image, medium, uefi, workdir)
-    return name, "svm-qemu", job.Run("boot", name, argv=argv, timeout=150)
+    return name, "svm-qemu", job.Run("boot", name, argv=argv, timeout=400)
 
 
 def bochs_way():
     """The CD in Bochs; as AMD, so that the default backend is SVM there as well."""
     def argv(serial, workdir):
         return emulators.bochs("amd", ISO, serial, workdir)
-    return "iso-bios-bochs", "svm-bochs", job.Run("boot", "iso-bios-bochs", platform="bochs", argv=argv, timeout=300)
+    return "iso-bios-bochs", "svm-bochs", job.Run("boot", "iso-bios-bochs", platform="bochs", argv=argv, timeout=400)
 
 
 def ways():
