@@ -1,19 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* The decoder against Capstone, any bytes in any mode. Input: the mode, then the bytes at RIP, which may end anywhere. */
-#include <capstone/capstone.h>
-
+#include "capstone_kinds.h"
 #include "fuzz.h"
-#include "vmm/decode.h"
-
-static const struct {
-	unsigned id, kind;
-} same[] = {
-	{ X86_INS_CPUID, DEC_CPUID }, { X86_INS_RDMSR, DEC_RDMSR }, { X86_INS_WRMSR, DEC_WRMSR }, { X86_INS_HLT, DEC_HLT }, { X86_INS_VMMCALL, DEC_VMMCALL },
-	{ X86_INS_VMCALL, DEC_VMCALL }, { X86_INS_INVD, DEC_INVD }, { X86_INS_WBINVD, DEC_WBINVD }, { X86_INS_RDPMC, DEC_RDPMC },
-	{ X86_INS_XSETBV, DEC_XSETBV }, { X86_INS_CLTS, DEC_CLTS }, { X86_INS_LMSW, DEC_LMSW }, { X86_INS_INVLPG, DEC_INVLPG },
-	{ X86_INS_INT1, DEC_ICEBP }, { X86_INS_IN, DEC_IN }, { X86_INS_OUT, DEC_OUT }, { X86_INS_INSB, DEC_INS }, { X86_INS_INSW, DEC_INS },
-	{ X86_INS_INSD, DEC_INS }, { X86_INS_OUTSB, DEC_OUTS }, { X86_INS_OUTSW, DEC_OUTS }, { X86_INS_OUTSD, DEC_OUTS },
-};
 
 /* The prefixes in front of the opcode: of F2 and F3 the last counts, REX only when nothing follows it but the opcode. */
 struct head {

@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /* The decoder against Capstone: random prefixes before the instructions that it claims, and random bytes. Seeded. */
-#include <capstone/capstone.h>
 #include <stdio.h>
 #include <string.h>
 
+#include "capstone_kinds.h"
 #include "tap.h"
-#include "vmm/decode.h"
 
 /* Bytes after which something that decode() knows may follow; the rest is random. */
 static const uint8_t starts[][3] = {
@@ -15,16 +14,6 @@ static const uint8_t starts[][3] = {
 };
 #define NR_STARTS (sizeof(starts) / sizeof(starts[0]))
 static const uint8_t prefix[] = { 0x26, 0x2e, 0x36, 0x3e, 0x64, 0x65, 0x66, 0x67, 0xf2, 0xf3, 0xf0, 0x48, 0x41, 0x44, 0x4f };
-
-static const struct {
-	unsigned id, kind;
-} same[] = {
-	{ X86_INS_CPUID, DEC_CPUID }, { X86_INS_RDMSR, DEC_RDMSR }, { X86_INS_WRMSR, DEC_WRMSR }, { X86_INS_HLT, DEC_HLT }, { X86_INS_VMMCALL, DEC_VMMCALL },
-	{ X86_INS_VMCALL, DEC_VMCALL }, { X86_INS_INVD, DEC_INVD }, { X86_INS_WBINVD, DEC_WBINVD }, { X86_INS_RDPMC, DEC_RDPMC },
-	{ X86_INS_XSETBV, DEC_XSETBV }, { X86_INS_CLTS, DEC_CLTS }, { X86_INS_LMSW, DEC_LMSW }, { X86_INS_INVLPG, DEC_INVLPG }, 
-	{ X86_INS_INT1, DEC_ICEBP }, { X86_INS_IN, DEC_IN }, { X86_INS_OUT, DEC_OUT }, { X86_INS_INSB, DEC_INS }, { X86_INS_INSW, DEC_INS },
-	{ X86_INS_INSD, DEC_INS }, { X86_INS_OUTSB, DEC_OUTS }, { X86_INS_OUTSW, DEC_OUTS }, { X86_INS_OUTSD, DEC_OUTS },
-};
 
 /* F3 90. Capstone has other names for it in some modes. Of F2 and F3 the last one counts, and with REX.B it is an XCHG. */
 static bool is_pause(const cs_insn *in)
