@@ -112,7 +112,7 @@ static void build(void)
 	ext[8].r.ebx &= X8_EBX;
 	ext[8].r.ecx = 0; /* one core */
 	ext[8].r.edx = 0;
-	basic[1].special = basic[4].special = basic[7].special = basic[0xb].special = basic[0xd].special = ext[1].special = ext[0x1d].special = true;
+	basic[1].special = basic[4].special = basic[7].special = basic[0xb].special = basic[0xd].special = ext[1].special = ext[0xa].special = ext[0x1d].special = true;
 }
 
 static uint64_t cr4_bits(void)
@@ -249,6 +249,8 @@ static __attribute__((noinline)) void answer_special(struct vcpu *v, uint32_t le
 {
 	struct cpuid_regs r = special(v, leaf, (uint32_t)v->r[GPR_RCX]);
 
+	if (v->nested)
+		v->be->nested->cpuid(v, leaf, (uint32_t)v->r[GPR_RCX], &r);
 	put(v, &r);
 	vcpu_skip(v, len);
 }

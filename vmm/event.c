@@ -44,8 +44,12 @@ static void deliver_exception(struct vcpu *v)
 void event_select_slow(struct vcpu *v)
 {
 	bool intr_window = false, nmi_window = false, busy = true;
-	int irq = highest_irq(v);
+	int irq;
 
+	if (v->level && v->be->nested->event(v))
+		v->event_pending = true; /* what waits is the guest hypervisor's, at its own level now */
+
+	irq = highest_irq(v);
 	vcpu_need(v, VST_SHADOW);
 	if (v->exit.vectoring.type != EVENT_NONE) {
 		v->inject = v->exit.vectoring;

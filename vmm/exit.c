@@ -77,7 +77,14 @@ static __attribute__((noinline)) void exit_insn(struct vcpu *v)
 	case INSN_RDPMC: /* no counters, so every index is out of range */
 		vcpu_raise(v, VEC_GP, true, 0);
 		return;
-	case INSN_MONITOR: case INSN_MWAIT: case INSN_VMX: case INSN_SVM: case INSN_RSM: case INSN_GETSEC: /* CPUID has none of them */
+	case INSN_VMX: case INSN_SVM:
+		if (v->nested) {
+			v->be->nested->insn(v);
+			return;
+		}
+		vcpu_raise(v, VEC_UD, false, 0);
+		return;
+	case INSN_MONITOR: case INSN_MWAIT: case INSN_RSM: case INSN_GETSEC: /* CPUID has none of them */
 		vcpu_raise(v, VEC_UD, false, 0);
 		return;
 	case INSN_DESC: case INSN_OTHER:
@@ -109,6 +116,8 @@ static void host_nmi(const struct vcpu *v)
 
 void exit_handle(struct vcpu *v)
 {
+	if (__builtin_expect(v->level, 0) && v->be->nested->exit(v))
+		return;
 	if (v->exit.kind > EXITK_NR)
 		__builtin_unreachable(); /* backends take kinds from the enum: saves the table's range check */
 	switch ((enum exit_kind)v->exit.kind) {

@@ -37,7 +37,7 @@ static bool write_cr4_checked(struct vcpu *v, uint64_t val)
 {
 	struct vcpu_state *st = &v->st;
 
-	if (val & ~cpuid_cr4_mask())
+	if (val & ~(cpuid_cr4_mask() | (v->nested ? v->be->nested->cr4 : 0)))
 		return false;
 	if ((st->efer & EFER_LMA) && !(val & CR4_PAE))
 		return false;

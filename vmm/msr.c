@@ -67,6 +67,12 @@ static bool read_rare(struct vcpu *v, uint32_t msr, uint64_t *val)
 		*val = v->st.seg[msr == MSR_FS_BASE ? SEG_FS : SEG_GS].base;
 		return true;
 	}
+	if (v->nested) {
+		int done = v->be->nested->msr(v, msr, false, val);
+
+		if (done >= 0)
+			return done;
+	}
 	field = plain_field(v, msr);
 	if (!field)
 		return (v->dbg.feat & DBG_FEAT_LBR) && v->be->lbr(v, msr, false, val);
@@ -90,7 +96,7 @@ static bool write_efer(struct vcpu *v, uint64_t val)
 	struct vcpu_state *st = &v->st;
 
 	vcpu_need(v, VST_CR);
-	if (val & ~cpuid_efer_mask())
+	if (val & ~(cpuid_efer_mask() | (v->nested ? v->be->nested->efer : 0)))
 		return false;
 	if (((st->efer ^ val) & EFER_LME) && (st->cr0 & CR0_PG))
 		return false;
@@ -164,6 +170,12 @@ static bool msr_write(struct vcpu *v, uint32_t msr, uint64_t val)
 		v->st.seg[msr == MSR_FS_BASE ? SEG_FS : SEG_GS].base = val;
 		vcpu_dirty(v, VST_SEG);
 		return true;
+	}
+	if (v->nested) {
+		int done = v->be->nested->msr(v, msr, true, &val);
+
+		if (done >= 0)
+			return done;
 	}
 	return write_plain(v, msr, val);
 }

@@ -34,6 +34,9 @@ void vcpu_reset(struct vcpu *v, uint64_t rip)
 	memset(&v->st, 0, sizeof(v->st));
 	v->rip = rip;
 	v->rflags = RFLAGS_BIT1;
+	v->level = 0;
+	if (v->nested)
+		v->be->nested->reset(v);
 	v->st.cr0 = CR0_PE | CR0_ET;
 	v->st.pat = MSR_PAT_RESET;
 	for (enum seg_index i = SEG_ES; i <= SEG_GS; i++)

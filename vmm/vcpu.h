@@ -115,7 +115,8 @@ struct vcpu {
 	bool debugctl_open;     /* lab: RDMSR of DEBUGCTL is not intercepted */
 	bool halted;
 
-	unsigned level;         /* 0 now; nesting keeps a context per level */
+	unsigned level;         /* 0: the guest itself runs; 1: its own guest does (nested.h) */
+	void *nested;           /* the backend's, of the levels above; NULL: the guest has no such feature */
 	const struct backend *be;
 	struct vm *vm;
 	void *hw;               /* the backend's own: control block(s), host-physical addresses */

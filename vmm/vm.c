@@ -67,6 +67,7 @@ static struct vm *alloc_parts(const struct vm_config *cfg, const struct backend 
 	vm->group = cfg->group;
 	vm->lab = cfg->lab;
 	vm->bus_lock_exit = cfg->bus_lock_exit;
+	vm->nested = be->nested ? (uint8_t)cfg->nested : NESTED_OFF;
 	vm->budget_ms = cfg->budget_ms;
 	vm->cmdline = cfg->cmdline;
 	vm->be = be;
@@ -121,7 +122,7 @@ struct vm *vm_create(const struct vm_config *cfg, const struct backend *be, unsi
 		vm_destroy(vm);
 		return NULL;
 	}
-	if (!be->vm_init(vm) || !be->vcpu_init(vm->vcpu)) {
+	if (!be->vm_init(vm) || !be->vcpu_init(vm->vcpu) || (vm->nested != NESTED_OFF && !be->nested->init(vm->vcpu))) {
 		log_printf("drover: vm %s: the %s backend cannot set it up\n", vm->name, be->name);
 		vm_destroy(vm);
 		return NULL;
@@ -136,6 +137,8 @@ void vm_destroy(struct vm *vm)
 	struct vm_parts *p = (struct vm_parts *)(void *)vm;
 
 	_Static_assert(offsetof(struct vm_parts, vm) == 0, "vm_destroy");
+	if (vm->vcpu->nested)
+		vm->be->nested->destroy(vm->vcpu);
 	if (vm->vcpu->hw)
 		vm->be->vcpu_destroy(vm->vcpu);
 	if (vm->hw)

@@ -14,6 +14,7 @@ struct vmopts {
 	char module_of[VM_NAME_MAX]; /* not empty: no VM of its own, but a module for that one */
 	unsigned mem_mib, budget_ms, group;
 	bool lab, bus_lock_exit;
+	uint8_t nested; /* enum nested_option */
 	const char *cmdline; /* after "--", verbatim; points into the string */
 };
 
