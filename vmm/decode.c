@@ -84,6 +84,10 @@ static bool decode_0f01(struct cursor *c, struct decoded *d)
 	case 0xc1: d->kind = DEC_VMCALL; return !c->opsize && !c->rep;
 	case 0xd1: d->kind = DEC_XSETBV; return !c->opsize && !c->rep;
 	case 0xd9: d->kind = DEC_VMMCALL; return true;
+	case 0xd8: case 0xda: case 0xdb: case 0xdc: case 0xdd: case 0xde: case 0xdf:
+		d->kind = DEC_SVM; /* VMRUN, VMLOAD, VMSAVE, STGI, CLGI, SKINIT, INVLPGA */
+		d->reg = m & 7;
+		return true;
 	}
 	d->gpr = (uint8_t)((m & 7) | (c->rex & 1) << 3);
 	d->mem = m >> 6 != 3;

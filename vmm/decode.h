@@ -8,7 +8,8 @@
 
 enum decode_kind {
 	DEC_NONE, DEC_CPUID, DEC_RDMSR, DEC_WRMSR, DEC_HLT, DEC_VMMCALL, DEC_VMCALL, DEC_INVD, DEC_WBINVD, DEC_RDPMC, DEC_XSETBV, DEC_CLTS, DEC_LMSW,
-	DEC_INVLPG, DEC_PAUSE, DEC_ICEBP, DEC_IN, DEC_OUT, DEC_INS, DEC_OUTS, DEC_MOV_CR, DEC_MOV_DR, DEC_NR
+	DEC_INVLPG, DEC_PAUSE, DEC_ICEBP, DEC_IN, DEC_OUT, DEC_INS, DEC_OUTS, DEC_MOV_CR, DEC_MOV_DR,
+	DEC_SVM, DEC_NR
 };
 
 enum decode_mode { DECODE_16, DECODE_32, DECODE_64 }; /* code segment: default operand and address size */
@@ -22,7 +23,7 @@ struct decoded {
 	uint8_t seg;       /* SEG_* of an override prefix, or DECODE_NO_SEG */
 	uint8_t addr_size; /* bytes: 2, 4, 8 */
 	uint8_t op_size;   /* bytes of an I/O access: 1, 2, 4 */
-	uint8_t reg, gpr;  /* MOV CR/DR: the control or debug register 0-15, the general one. LMSW and INVLPG: gpr when mod is 3 */
+	uint8_t reg, gpr;  /* MOV CR/DR: the control or debug register 0-15, the general one. LMSW and INVLPG: gpr when mod is 3. SVM: reg is ModRM.rm */
 	bool write;        /* MOV CR/DR: to it */
 	bool rep;
 	bool mem;          /* LMSW: the operand is in memory */

@@ -49,7 +49,7 @@ void event_select_slow(struct vcpu *v)
 	if (v->level && v->be->nested->event(v))
 		v->event_pending = true; /* what waits is the guest hypervisor's, at its own level now */
 
-	irq = highest_irq(v);
+	irq = v->held & VCPU_HELD_INTR ? -1 : highest_irq(v);
 	vcpu_need(v, VST_SHADOW);
 	if (v->exit.vectoring.type != EVENT_NONE) {
 		v->inject = v->exit.vectoring;
@@ -61,7 +61,7 @@ void event_select_slow(struct vcpu *v)
 	} else {
 		busy = false;
 	}
-	if (v->nmi_pending) {
+	if (v->nmi_pending && !(v->held & VCPU_HELD_NMI)) {
 		if (!busy && !v->st.nmi_blocked && !v->st.shadow) {
 			v->inject = (struct event){ .type = EVENT_NMI, .vector = VEC_NMI };
 			v->nmi_pending = false;
@@ -84,5 +84,5 @@ void event_select_slow(struct vcpu *v)
 		v->want_nmi_window = nmi_window;
 		vcpu_dirty(v, VST_CTL);
 	}
-	v->event_pending = v->exception.type != EVENT_NONE || v->nmi_pending || intr_window;
+	v->event_pending = v->exception.type != EVENT_NONE || (v->nmi_pending && !(v->held & VCPU_HELD_NMI)) || intr_window;
 }

@@ -49,7 +49,7 @@ static bool read_rare(struct vcpu *v, uint32_t msr, uint64_t *val)
 
 	switch (msr) {
 	case MSR_DEBUGCTL: *val = v->dbg.debugctl; return true;
-	case MSR_TSC: *val = rdtsc(); return true;
+	case MSR_TSC: *val = rdtsc() + v->tsc_offset; return true;
 	case MSR_APIC_BASE: *val = APIC_BASE_RESET; return true;
 	case MSR_BIOS_SIGN_ID: case MSR_MTRRCAP: case MSR_MCG_CAP: *val = 0; return true;
 	case MSR_LASTBRANCHFROMIP: case MSR_LASTBRANCHTOIP: case MSR_LASTINTFROMIP: case MSR_LASTINTTOIP:
@@ -99,6 +99,8 @@ static bool write_efer(struct vcpu *v, uint64_t val)
 	if (val & ~(cpuid_efer_mask() | (v->nested ? v->be->nested->efer : 0)))
 		return false;
 	if (((st->efer ^ val) & EFER_LME) && (st->cr0 & CR0_PG))
+		return false;
+	if (v->nested && v->be->nested->msr(v, MSR_EFER, true, &val) == 0)
 		return false;
 	val = (val & ~EFER_LMA) | (st->efer & EFER_LMA); /* LMA is hardware's */
 	if (val == st->efer)

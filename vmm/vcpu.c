@@ -34,7 +34,8 @@ void vcpu_reset(struct vcpu *v, uint64_t rip)
 	memset(&v->st, 0, sizeof(v->st));
 	v->rip = rip;
 	v->rflags = RFLAGS_BIT1;
-	v->level = 0;
+	v->level = v->exit.level = v->held = 0;
+	v->tsc_offset = 0;
 	if (v->nested)
 		v->be->nested->reset(v);
 	v->st.cr0 = CR0_PE | CR0_ET;

@@ -94,6 +94,9 @@ struct fetch_cache {
 	uint8_t bytes[16];        /* an instruction that crosses pages is collected here */
 };
 
+/* SVM's GIF is 0, or a guest's guest may not be interrupted. */
+enum { VCPU_HELD_INTR = 1, VCPU_HELD_NMI = 2 };
+
 struct vcpu {
 	/* Always in step with hardware between runs: the backend loads and stores these on every run(). Offsets are asserted for assembly. */
 	uint64_t r[GPR_NR]; /* offset 0 */
@@ -112,11 +115,13 @@ struct vcpu {
 	bool nmi_pending;
 	uint64_t irq_pending[4]; /* by vector, from the lab */
 	bool want_intr_window, want_nmi_window;
+	uint8_t held;           /* VCPU_HELD_*: what waits whatever RFLAGS and the shadow say. Set by nested.h's backend, which then sets event_pending */
 	bool debugctl_open;     /* lab: RDMSR of DEBUGCTL is not intercepted */
 	bool halted;
 
 	unsigned level;         /* 0: the guest itself runs; 1: its own guest does (nested.h) */
 	void *nested;           /* the backend's, of the levels above; NULL: the guest has no such feature */
+	uint64_t tsc_offset;    /* of what runs: TSC that it reads less the host's */
 	const struct backend *be;
 	struct vm *vm;
 	void *hw;               /* the backend's own: control block(s), host-physical addresses */
