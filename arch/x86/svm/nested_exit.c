@@ -8,8 +8,8 @@
 
 /* Exit codes that the tables below do not say by themselves. */
 enum {
-	CODE_EXCEPTION = 0x40, CODE_INTR = 0x60, CODE_NMI = 0x61, CODE_INIT = 0x63, CODE_VINTR = 0x64, CODE_IOIO = 0x7b, CODE_MSR = 0x7c, CODE_VMMCALL = 0x81,
-	CODE_LAST = 0xbf, CODE_NPF = 0x400,
+	CODE_EXCEPTION = 0x40, CODE_INTR = 0x60, CODE_NMI = 0x61, CODE_INIT = 0x63, CODE_VINTR = 0x64, CODE_IOIO = 0x7b, CODE_MSR = 0x7c,
+	CODE_SHUTDOWN = 0x7f, CODE_VMMCALL = 0x81, CODE_LAST = 0xbf, CODE_NPF = 0x400,
 };
 #define CODE_REFUSED 0xffffffffu
 
@@ -83,14 +83,19 @@ static bool l1_db(struct vcpu *v)
 	return true;
 }
 
+/* Without nested paging of L1's there is nobody to show the fault to: memory that the machine does not have costs L2 its life, not L1. */
 static bool npf(struct vcpu *v, struct svm_nested *n)
 {
 	uint64_t info1, info2;
 
-	if (!(n->in.np_control & VMCB_NP_ENABLE))
+	if (n->in.np_control & VMCB_NP_ENABLE) {
+		if (svm_npt_fault(v, n, &info1, &info2))
+			svm_nested_leave(v, CODE_NPF, info1, info2);
+		return true;
+	}
+	if (!asked(n, CODE_SHUTDOWN))
 		return false;
-	if (svm_npt_fault(v, n, &info1, &info2))
-		svm_nested_leave(v, CODE_NPF, info1, info2);
+	svm_nested_leave(v, CODE_SHUTDOWN, 0, 0);
 	return true;
 }
 
