@@ -43,6 +43,7 @@ struct l2 {
 	uint32_t movdr;      /* MOV from DR in 15:0, to DR in 31:16; VMX has one bit for all */
 	bool intr, nmi, hlt, io, msr;
 	bool paging;         /* nested paging by l1_map */
+	bool read_only;      /* with it: L2 may write nowhere */
 	bool flush;          /* of L2's translations, at this entry */
 	uint64_t l1_rflags;  /* RFLAGS of L1 at the instruction that enters: FL_TF, FL_IF */
 	uint64_t tsc_offset;

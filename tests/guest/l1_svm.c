@@ -9,7 +9,7 @@
 /* Control area, state save area. */
 enum {
 	C_CR = 0x00, C_DR = 0x04, C_EXC = 0x08, C_MISC1 = 0x0c, C_MISC2 = 0x10, C_IOPM = 0x40, C_MSRPM = 0x48, C_TSC = 0x50, C_ASID = 0x58, C_TLB = 0x5c,
-	C_VINTR = 0x60, C_SHADOW = 0x68, C_CODE = 0x70, C_INFO1 = 0x78, C_INFO2 = 0x80, C_INTINFO = 0x88, C_NP = 0x90, C_EVENT = 0xa8, C_NCR3 = 0xb0,
+	C_VINTR = 0x60, C_SHADOW = 0x68, C_CODE = 0x70, C_INFO1 = 0x78, C_INFO2 = 0x80, C_INTINFO = 0x88, C_NP = 0x90, C_EVENT = 0xa8, C_NCR3 = 0xb0, C_NRIP = 0xc8,
 	S_ES = 0x400, S_CS = 0x410, S_SS = 0x420, S_DS = 0x430, S_GDTR = 0x460, S_IDTR = 0x480, S_CPL = 0x4cb, S_EFER = 0x4d0, S_CR4 = 0x548, S_CR3 = 0x550,
 	S_CR0 = 0x558, S_DR7 = 0x560, S_DR6 = 0x568, S_RFLAGS = 0x570, S_RIP = 0x578, S_RSP = 0x5d8, S_RAX = 0x5f8, S_CR2 = 0x640, S_PAT = 0x668,
 };
@@ -148,6 +148,8 @@ static void controls(const struct l2 *g)
 	put64(C_SHADOW, g->shadow);
 	put64(C_NP, g->paging);
 	put64(C_NCR3, (uint64_t)npt[0]);
+	put64(C_NRIP, g->rip ? g->rip : (uint64_t)g->code); /* what a soft interrupt pushes where the CPU has next-RIP */
+	npt[0][0] = (uint64_t)npt[1] | (g->read_only ? 5 : 7);
 	if (e->type)
 		put64(C_EVENT, e->vector | type[e->type] << 8 | EV_VALID | (e->has_error ? EV_ERROR | (uint64_t)e->error << 32 : 0));
 }

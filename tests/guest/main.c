@@ -74,6 +74,8 @@ static void detect(void)
 		env.rdtscp = r[3] >> 27 & 1;
 	}
 	detect_hypervisor();
+	cpuid(env.amd ? 0x80000001 : 1, 0, r);
+	env.nested = env.drover && (r[2] >> (env.amd ? 2 : 5) & 1);
 	if (env.lab)
 		env.policy = (unsigned)hypercall(HC_LAB_POLICY, 0, 0, 0) % NR_POLICIES;
 }

@@ -116,11 +116,11 @@ static uint64_t rnd(void)
 }
 
 /* One or two fields of the save area and of the control area at random. What L2 then does is its own business, as long as it comes back: it shuts down,
- * faults, or is refused. */
+ * faults, or is refused. It runs whatever it finds, so it may not write. */
 static void noise(uint8_t *b)
 {
 	static const uint16_t fields[] = { 0x400, 0x408, 0x412, 0x418, 0x420, 0x438, 0x460, 0x468, 0x480, 0x488, 0x4c8, 0x4d0, 0x548, 0x550, 0x558, 0x560,
-					   0x568, 0x570, 0x578, 0x5d8, 0x640, 0x668, 0x670, 0x68, 0x90, 0xb0, 0xb8, 0xc0, 0xc8, 0x48, 0x40, 0x60 };
+					   0x568, 0x570, 0x578, 0x5d8, 0x640, 0x668, 0x670, 0x58, 0x68, 0xb0, 0xb8, 0xc0, 0xc8, 0x48, 0x40, 0x60 };
 
 	for (unsigned i = 0; i < 2; i++) {
 		unsigned f = fields[rnd() % (sizeof(fields) / sizeof(fields[0]))];
@@ -135,8 +135,10 @@ static void garbage(void)
 {
 	unsigned runs = 0;
 
+	for (unsigned i = 0; i < 512; i++)
+		l1_map(i, NULL, 0);
 	for (; runs < 400; runs++) {
-		struct l2 g = { .code = n02_code, .tweak = noise, .movdr = ~0u };
+		struct l2 g = { .code = n02_code, .tweak = noise, .movdr = ~0u, .paging = true, .read_only = true };
 
 		l1_run(&g);
 		write_dr7(DR7_INIT);

@@ -149,7 +149,7 @@ static void take_event(struct vcpu *v, const struct svm_nested *n)
 	e->cr2 = n->in.cr2;
 	e->reinjected = true;
 	if (e->type == EVENT_SOFT_INT && (svm_feat.edx & CPUID_SVM_EDX_NRIPS))
-		e->len = (uint8_t)(n->in.nrip - n->in.rip);
+		v->rip = n->in.nrip; /* what such a CPU pushes */
 }
 
 static void enter_l2(struct vcpu *v, struct svm_nested *n)
