@@ -34,13 +34,14 @@ static void put64(unsigned at, uint64_t v) { *(volatile uint64_t *)(vmcb + at) =
 static uint64_t get64(unsigned at) { return *(volatile uint64_t *)(vmcb + at); }
 static void put32(unsigned at, uint32_t v) { *(volatile uint32_t *)(vmcb + at) = v; }
 
-/* void l1_svm_switch(uint64_t vmcb, struct regs *r, uint64_t rflags). struct regs: rax rbx rcx rdx rsi rdi rbp r8-r15; RAX is in the VMCB. */
+/* void l1_svm_switch(uint64_t vmcb, struct regs *r, uint64_t rflags). struct regs: rax rbx rcx rdx rsi rdi rbp r8-r15; RAX is in the VMCB. No CLGI: with GIF 0
+ * breakpoints are discarded (APM "Global Interrupt Flag"), and M11 wants one on VMRUN. */
 void l1_svm_switch(uint64_t block, struct regs *r, uint64_t rflags);
 __asm__(".pushsection .text; .globl l1_svm_switch, l1_enter_insn, l1_exit_insn; l1_svm_switch:"
 	"push %rbx; push %rbp; push %r12; push %r13; push %r14; push %r15; push %rsi; push %rdx;"
 	"mov %rdi, %rax; mov 8(%rsi), %rbx; mov 16(%rsi), %rcx; mov 24(%rsi), %rdx; mov 40(%rsi), %rdi; mov 48(%rsi), %rbp; mov 56(%rsi), %r8;"
 	"mov 64(%rsi), %r9; mov 72(%rsi), %r10; mov 80(%rsi), %r11; mov 88(%rsi), %r12; mov 96(%rsi), %r13; mov 104(%rsi), %r14; mov 112(%rsi), %r15;"
-	"mov 32(%rsi), %rsi; clgi; popfq; l1_enter_insn: vmrun %rax; l1_exit_insn: nop; stgi; cli; xchg %rdi, (%rsp);"
+	"mov 32(%rsi), %rsi; popfq; l1_enter_insn: vmrun %rax; l1_exit_insn: nop; stgi; cli; xchg %rdi, (%rsp);"
 	"mov %rbx, 8(%rdi); mov %rcx, 16(%rdi); mov %rdx, 24(%rdi); mov %rsi, 32(%rdi); mov %rbp, 48(%rdi); mov %r8, 56(%rdi); mov %r9, 64(%rdi);"
 	"mov %r10, 72(%rdi); mov %r11, 80(%rdi); mov %r12, 88(%rdi); mov %r13, 96(%rdi); mov %r14, 104(%rdi); mov %r15, 112(%rdi);"
 	"pop %rcx; mov %rcx, 40(%rdi); pop %r15; pop %r14; pop %r13; pop %r12; pop %rbp; pop %rbx; ret; .popsection");

@@ -75,7 +75,8 @@ static void operands(void)
 		check_eq("HP.vmload.mem", "VMLOAD: behind the memory", SVM_INSN("0xda", (env.mem_bytes + 0x100000) & ~0xffful), VEC_GP);
 		check_eq("HP.vmsave.mem", "VMSAVE: behind the memory", SVM_INSN("0xdb", (env.mem_bytes + 0x100000) & ~0xffful), VEC_GP);
 	}
-	check_eq("HP.skinit", "SKINIT is not announced", SVM_INSN("0xde", 0), VEC_UD);
+	if (env.drover) /* an emulator may panic */
+		check_eq("HP.skinit", "SKINIT is not announced", SVM_INSN("0xde", 0), VEC_UD);
 	try_rdmsr(MSR_KERNEL_GS_BASE, &old);
 	try_wrmsr(MSR_KERNEL_GS_BASE, 0x123456000);
 	check_eq("N00.vmsave", "VMSAVE", SVM_INSN("0xdb", (uint64_t)block), NO_FAULT);

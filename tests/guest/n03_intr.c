@@ -51,6 +51,7 @@ static void behind_event(void)
 	hits = 0;
 	trap_clear();
 	trap_set_hook(VEC_TEST, count);
+	__asm__ volatile(".byte 0x0f, 0x01, 0xdd" ::: "memory");
 	hypercall(HC_LAB_INJECT, LAB_IRQ, VEC_TEST, 0);
 	l1_run(&g);
 	check_eq("N21.exit", "the exit comes", g.exit.kind, L1_INTR);
