@@ -2,7 +2,7 @@
 /* Symptom: a guest brings the host down, or stops for good, by entering a guest of its own with a control block full of nonsense.
  * Cause: L0 hands to hardware what it has not checked, reads the block twice, or reads and writes through addresses that L1 chose.
  * Who had it: Linux KVM, CVE-2021-3653 (AVIC), CVE-2021-3656 (VMLOAD, VMSAVE), CVE-2021-29657 (the double fetch of VMRUN's block).
- * Rules: N00 (see n00_nested), M01; APM "Canonicalization and Consistency Checks". HP = what a hostile guest probes. */
+ * Rules: NB (see n00_nested), M01; APM "Canonicalization and Consistency Checks". HP = what a hostile guest probes. */
 #include "tests/guest/l1.h"
 
 #define MSR_VM_CR 0xc0010114u
@@ -28,10 +28,10 @@ static void refused(const char *what, void (*tweak)(uint8_t *), unsigned offset,
 	at = offset;
 	value = v;
 	l1_run(&g);
-	check_eq(fmt("N00.%s", what), "refused", g.exit.kind, L1_INVALID);
+	check_eq(fmt("NB.%s", what), "refused", g.exit.kind, L1_INVALID);
 	g = (struct l2){ .code = n02_code };
 	l1_run(&g);
-	check_eq(fmt("N00.%s.next", what), "the next one runs", g.exit.kind, L1_CPUID);
+	check_eq(fmt("NB.%s.next", what), "the next one runs", g.exit.kind, L1_CPUID);
 }
 
 static void checks(void)
@@ -79,16 +79,16 @@ static void operands(void)
 		check_eq("HP.skinit", "SKINIT is not announced", SVM_INSN("0xde", 0), VEC_UD);
 	try_rdmsr(MSR_KERNEL_GS_BASE, &old);
 	try_wrmsr(MSR_KERNEL_GS_BASE, 0x123456000);
-	check_eq("N00.vmsave", "VMSAVE", SVM_INSN("0xdb", (uint64_t)block), NO_FAULT);
-	check_eq("N00.vmsave.value", "stores KernelGSBase", *(uint64_t *)(void *)(block + 0x620), 0x123456000);
+	check_eq("NB.vmsave", "VMSAVE", SVM_INSN("0xdb", (uint64_t)block), NO_FAULT);
+	check_eq("NB.vmsave.value", "stores KernelGSBase", *(uint64_t *)(void *)(block + 0x620), 0x123456000);
 	*(uint64_t *)(void *)(block + 0x620) = 0x777000;
-	check_eq("N00.vmload", "VMLOAD", SVM_INSN("0xda", (uint64_t)block), NO_FAULT);
+	check_eq("NB.vmload", "VMLOAD", SVM_INSN("0xda", (uint64_t)block), NO_FAULT);
 	try_rdmsr(MSR_KERNEL_GS_BASE, &gs);
-	check_eq("N00.vmload.value", "loads it", gs, 0x777000);
+	check_eq("NB.vmload.value", "loads it", gs, 0x777000);
 	try_wrmsr(MSR_KERNEL_GS_BASE, old);
-	check_eq("N00.clgi", "CLGI", SVM_INSN("0xdd", 0), NO_FAULT);
-	check_eq("N00.stgi", "STGI", SVM_INSN("0xdc", 0), NO_FAULT);
-	check_eq("N00.invlpga", "INVLPGA", SVM_INSN("0xdf", 0), NO_FAULT);
+	check_eq("NB.clgi", "CLGI", SVM_INSN("0xdd", 0), NO_FAULT);
+	check_eq("NB.stgi", "STGI", SVM_INSN("0xdc", 0), NO_FAULT);
+	check_eq("NB.invlpga", "INVLPGA", SVM_INSN("0xdf", 0), NO_FAULT);
 }
 
 static void msrs(void)
@@ -96,14 +96,14 @@ static void msrs(void)
 	uint64_t v = 0;
 
 	if (!env.drover) {
-		check_skip("N00.vm_cr", "VM_CR and VM_HSAVE_PA", "emulators have them in part");
+		check_skip("NB.vm_cr", "VM_CR and VM_HSAVE_PA", "emulators have them in part");
 		return;
 	}
-	check_eq("N00.vm_cr", "VM_CR can be read", try_rdmsr(MSR_VM_CR, &v), NO_FAULT);
-	check_eq("N00.vm_cr.value", "SVM is not disabled", v & 0x18, 0);
-	check_eq("N00.vm_cr.reserved", "reserved bits: #GP", try_wrmsr(MSR_VM_CR, 1ul << 20), VEC_GP);
-	check_eq("N00.hsave.odd", "VM_HSAVE_PA: not a page", try_wrmsr(MSR_VM_HSAVE, 0x1001), VEC_GP);
-	check_eq("N00.hsave.far", "beyond any address", try_wrmsr(MSR_VM_HSAVE, 1ul << 60), VEC_GP);
+	check_eq("NB.vm_cr", "VM_CR can be read", try_rdmsr(MSR_VM_CR, &v), NO_FAULT);
+	check_eq("NB.vm_cr.value", "SVM is not disabled", v & 0x18, 0);
+	check_eq("NB.vm_cr.reserved", "reserved bits: #GP", try_wrmsr(MSR_VM_CR, 1ul << 20), VEC_GP);
+	check_eq("NB.hsave.odd", "VM_HSAVE_PA: not a page", try_wrmsr(MSR_VM_HSAVE, 0x1001), VEC_GP);
+	check_eq("NB.hsave.far", "beyond any address", try_wrmsr(MSR_VM_HSAVE, 1ul << 60), VEC_GP);
 }
 
 /* xorshift; a fixed seed, so that each run is the same. */

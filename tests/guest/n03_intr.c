@@ -2,7 +2,7 @@
 /* Symptom: a hypervisor inside a guest is not told of its interrupts while its guest runs, gets them too early behind an exit, or its guest takes them.
  * Cause: L0 injects into what runs, not into whom it is for; forgets GIF; or loses what waits over the level switch.
  * Who had it: Linux KVM's nested SVM (lost wake-ups, IRQs with GIF=0), 2010 to 2020.
- * Rules: N00 (see n00_nested); APM "Global Interrupt Flag", "Virtual Interrupts"; A35. */
+ * Rules: NB (see n00_nested); APM "Global Interrupt Flag", "Virtual Interrupts"; A35. */
 #include "tests/guest/l1.h"
 
 /* L2 asks L0 for an interrupt of L1: only a lab can, and only L1 has the hypercalls. So it is queued before the entry, with IF off. */
@@ -30,16 +30,16 @@ static void into_l1(const char *what, uint64_t l1_if, uint64_t l2_if, bool want,
 	trap_set_hook(vec, count);
 	__asm__ volatile(".byte 0x0f, 0x01, 0xdd" ::: "memory"); /* CLGI: an NMI would come at once */
 	hypercall(HC_LAB_INJECT, kind, VEC_TEST, 0);
-	check_eq(fmt("N00.gif.%s", what), "it waits while GIF is 0", hits, 0);
+	check_eq(fmt("NB.gif.%s", what), "it waits while GIF is 0", hits, 0);
 	l1_run(&g);
-	check_eq(fmt("N00.intr.%s", what), want ? "L2 exits for it" : "L2 runs to its end", g.exit.kind,
+	check_eq(fmt("NB.intr.%s", what), want ? "L2 exits for it" : "L2 runs to its end", g.exit.kind,
 		 !want ? L1_CPUID : kind == LAB_NMI ? L1_NMI : L1_INTR);
 	if (want)
-		check_eq(fmt("N00.intr.rip.%s", what), "before its first instruction", g.rip, (uint64_t)n03_loop);
+		check_eq(fmt("NB.intr.rip.%s", what), "before its first instruction", g.rip, (uint64_t)n03_loop);
 	__asm__ volatile("sti; nop; cli" ::: "memory");
-	check_eq(fmt("N00.taken.%s", what), "and L1 takes it once", hits, 1);
+	check_eq(fmt("NB.taken.%s", what), "and L1 takes it once", hits, 1);
 	if (want && (l1_if || kind == LAB_NMI))
-		check_eq(fmt("N00.where.%s", what), "behind STGI, not before", hit_rip > (uint64_t)l1_exit_insn, 1);
+		check_eq(fmt("NB.where.%s", what), "behind STGI, not before", hit_rip > (uint64_t)l1_exit_insn, 1);
 	trap_set_hook(vec, NULL);
 }
 
@@ -81,14 +81,14 @@ static void virtual(void)
 
 	trap_clear();
 	l1_run(&g);
-	check_eq("N00.virq.exit", "L2 runs to its end", g.exit.kind, L1_CPUID);
-	check_trace("N00.virq", "the virtual interrupt comes behind STI's shadow", n03_vintr, "I80+4");
+	check_eq("NB.virq.exit", "L2 runs to its end", g.exit.kind, L1_CPUID);
+	check_trace("NB.virq", "the virtual interrupt comes behind STI's shadow", n03_vintr, "I80+4");
 	g = (struct l2){ .code = n03_vintr, .tweak = offer_intercepted };
 	trap_clear();
 	l1_run(&g);
-	check_eq("N00.virq.window", "with its intercept it exits", g.exit.kind, L1_WINDOW);
-	check_eq("N00.virq.window.rip", "there", g.rip - (uint64_t)n03_vintr, 4);
-	check_eq("N00.virq.window.none", "and is not delivered", trap_count(VEC_INT80), 0);
+	check_eq("NB.virq.window", "with its intercept it exits", g.exit.kind, L1_WINDOW);
+	check_eq("NB.virq.window.rip", "there", g.rip - (uint64_t)n03_vintr, 4);
+	check_eq("NB.virq.window.none", "and is not delivered", trap_count(VEC_INT80), 0);
 }
 
 SCENARIO(n03_intr, "interrupts and NMIs of L1 while L2 runs", SCN_LAB)

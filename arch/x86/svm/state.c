@@ -145,8 +145,8 @@ static void commit_cr(struct vcpu *v, struct svm_vcpu *hw)
 
 	if (b->cr0 != v->st.cr0 || b->cr3 != v->st.cr3 || b->cr4 != v->st.cr4 || b->efer != efer)
 		hw->todo |= SVM_TODO_FLUSH;
-	hw->svme = v->st.efer & EFER_SVME;
 	b->efer = efer;
+	hw->svme = v->st.efer & EFER_SVME;
 }
 
 static void commit_dbg(struct vcpu *v, struct svm_vcpu *hw)
