@@ -185,7 +185,7 @@ static void vmrun(struct vcpu *v, uint64_t gpa, unsigned len)
 	n->host.rax = v->r[GPR_RAX];
 	n->host.rflags = v->rflags & ~RFLAGS_RF; /* VMRUN is over when L1 goes on (M11) */
 	n->gif = true;
-	broken = svm_nested_broken(v, &n->in);
+	broken = svm_nested_broken(&n->in);
 	if (!broken) {
 		enter_l2(v, n);
 		return;

@@ -42,7 +42,7 @@ void svm_nested_store(const struct svm_nested *n, struct vmcb *to);
 void svm_nested_shared(struct vmcb *to, const struct vmcb *from, bool records);
 
 /* nested_check.c: APM "Canonicalization and Consistency Checks", by what L1's CPU has. NULL, or the rule that is broken. */
-const char *svm_nested_broken(const struct vcpu *v, const struct vmcb *b);
+const char *svm_nested_broken(const struct vmcb *b);
 
 /* nested_npt.c */
 bool svm_npt_init(struct svm_nested *n);

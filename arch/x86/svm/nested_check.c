@@ -59,10 +59,9 @@ static const char *state(const struct vmcb *b)
 	return (b->cs.attr & SEG_AR_L >> 4) && (b->cs.attr & SEG_AR_DB >> 4) ? "EFER.LME, CR0.PG, CR4.PAE, CS.L and CS.D are all set" : NULL;
 }
 
-const char *svm_nested_broken(const struct vcpu *v, const struct vmcb *b)
+const char *svm_nested_broken(const struct vmcb *b)
 {
 	const char *what = control(b);
 
-	(void)v;
 	return what ? what : state(b);
 }
