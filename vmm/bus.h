@@ -3,11 +3,13 @@
 #ifndef VMM_BUS_H
 #define VMM_BUS_H
 
+#include "vmm/dev/pic.h"
 #include "vmm/dev/uart16550.h"
 #include "vmm/vcpu.h"
 
 struct vm_bus {
 	struct uart16550 uart; /* at 0x3f8 */
+	struct pic pic[2];
 };
 
 #define BUS_UART 0x3f8

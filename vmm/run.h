@@ -21,6 +21,12 @@ static inline void event_select(struct vcpu *v)
 /* The exit in v->exit, with host interrupts open and the debug state in v->dbg. */
 void exit_handle(struct vcpu *v);
 
+/* The guest's APIC timer has been set, or the host's timer has come: the next exit is in time for it. For the vcpu that runs on this CPU. */
+void run_timer(struct vcpu *v);
+
+/* Will its APIC timer end a HLT? */
+bool run_timer_wakes(const struct vcpu *v);
+
 /* Another vcpu of the group that can run, or NULL. */
 struct vcpu *run_peer(struct vcpu *v);
 
