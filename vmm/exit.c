@@ -120,13 +120,13 @@ static void host_nmi(const struct vcpu *v)
 		raise_nmi();
 }
 
-void exit_handle(struct vcpu *v)
+static inline void exit_slow(struct vcpu *v)
 {
-	if (__builtin_expect(v->level, 0) && v->be->nested->exit(v))
-		return;
-	if (v->exit.kind > EXITK_NR)
+	unsigned kind = v->exit.kind;
+
+	if (kind > EXITK_NR)
 		__builtin_unreachable(); /* backends take kinds from the enum: saves the table's range check */
-	switch ((enum exit_kind)v->exit.kind) {
+	switch ((enum exit_kind)kind) {
 	case EXITK_CPUID: cpuid_exit(v); return;
 	case EXITK_HYPERCALL: exit_hypercall(v); return;
 	case EXITK_MSR: exit_msr(v); return;
@@ -149,4 +149,19 @@ void exit_handle(struct vcpu *v)
 	case EXITK_ENTRY_FAIL: broken(v, "hardware refused to enter it"); return;
 	case EXITK_UNKNOWN: case EXITK_NR: broken(v, "an exit that nobody asked for"); return;
 	}
+}
+
+/* Of a nested guest: not in the frame of the others. */
+static __attribute__((noinline)) void exit_nested(struct vcpu *v)
+{
+	if (!v->be->nested->exit(v))
+		exit_slow(v);
+}
+
+void exit_handle(struct vcpu *v)
+{
+	if (__builtin_expect(v->level, 0))
+		exit_nested(v);
+	else
+		exit_slow(v);
 }

@@ -175,7 +175,7 @@ static __attribute__((noinline)) void end_of_slice(struct vcpu *v, struct cpu *c
 		run_timer(v);
 }
 
-static void run_vcpu(struct vcpu *v, struct cpu *c)
+static __attribute__((noinline)) void begin(struct vcpu *v, struct cpu *c)
 {
 	v->leave = false;
 	v->since_tsc = rdtsc();
@@ -186,6 +186,11 @@ static void run_vcpu(struct vcpu *v, struct cpu *c)
 		v->started = true;
 		log_printf("drover: vm %s: first entry tsc=%lu\n", v->vm->name, rdtsc());
 	}
+}
+
+static __attribute__((noinline)) void run_vcpu(struct vcpu *v, struct cpu *c)
+{
+	begin(v, c);
 	for (;;) {
 		irq_disable();
 		run_once(v, c);
@@ -232,7 +237,7 @@ struct vcpu *run_peer(struct vcpu *v)
 
 /* All that are left have halted: sleeps until the timer of one is due, which can then run. The time counts for each of them, so that a timer that never
  * comes ends with the budget. NULL: nobody waits for one. */
-static struct vcpu *wait_for_timer(struct vcpu *v)
+static __attribute__((noinline)) struct vcpu *wait_for_timer(struct vcpu *v)
 {
 	for (;;) {
 		uint64_t start = rdtsc(), due = VLAPIC_NEVER, gone;

@@ -116,7 +116,7 @@ struct vcpu {
 	bool debugctl_open;     /* lab: RDMSR of DEBUGCTL is not intercepted */
 	bool halted;
 
-	unsigned level;         /* 0: the guest itself runs; 1: its own guest does (nested.h) */
+	uint8_t level;          /* 0: the guest itself runs; 1: its own guest does (nested.h) */
 	void *nested;           /* the backend's, of the levels above; NULL: the guest has no such feature */
 	const struct backend *be;
 	struct vm *vm;
