@@ -5,6 +5,22 @@
 #include "vmm/dev/debugexit.h"
 #include "vmm/vm.h"
 
+#define DEBUGCON_READS 0xe9 /* by which it is found; as QEMU's and Bochs' */
+
+void bus_init(struct vm_bus *b, const char *name)
+{
+	uart16550_init(&b->uart, name);
+	line_init(&b->debugcon, name);
+	pic_init(&b->pic[0]);
+	pic_init(&b->pic[1]);
+}
+
+void bus_flush(struct vm_bus *b)
+{
+	line_flush(&b->uart.line);
+	line_flush(&b->debugcon);
+}
+
 /* The 8259 at this port, or NULL. */
 static struct pic *pic_at(struct vcpu *v, uint16_t port)
 {
@@ -16,7 +32,9 @@ static void out_byte(struct vcpu *v, uint16_t port, uint8_t value)
 {
 	struct pic *p = pic_at(v, port);
 
-	if (p)
+	if (port == BUS_DEBUGCON)
+		line_put(&v->vm->bus->debugcon, value);
+	else if (p)
 		pic_write(p, port & 1, value);
 }
 
@@ -24,6 +42,8 @@ static uint8_t in_byte(struct vcpu *v, uint16_t port)
 {
 	const struct pic *p = pic_at(v, port);
 
+	if (port == BUS_DEBUGCON)
+		return DEBUGCON_READS;
 	return p ? pic_read(p, port & 1) : 0xff;
 }
 

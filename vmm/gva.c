@@ -130,3 +130,11 @@ enum gva_status gva_probe_write(struct vcpu *v, struct gva a, size_t n)
 
 	return pieces(v, a, n, true, p);
 }
+
+uint8_t *gva_span(struct vcpu *v, struct gva a, size_t n, bool write, enum gva_status *st)
+{
+	struct piece p[2] = { 0 };
+
+	*st = pieces(v, a, n, write, p);
+	return *st == GVA_OK ? p[0].host : NULL;
+}

@@ -100,7 +100,7 @@ void vcpu_stop(struct vcpu *v, unsigned code, const char *fmt, ...)
 	v->stopped = true;
 	vcpu_leave(v);
 	v->exit_code = code;
-	uart16550_flush(&v->vm->bus->uart);
+	bus_flush(v->vm->bus);
 	log_printf("drover: vm %s: stopped: %s\n", v->vm->name, why);
 }
 

@@ -75,9 +75,7 @@ static struct vm *alloc_parts(const struct vm_config *cfg, const struct backend 
 	vm->be = be;
 	vm->bus = &p->bus;
 	vm->vcpu = &p->vcpu;
-	uart16550_init(&p->bus.uart, vm->name);
-	pic_init(&p->bus.pic[0]);
-	pic_init(&p->bus.pic[1]);
+	bus_init(&p->bus, vm->name);
 	p->vcpu.be = be;
 	p->vcpu.dbg.policy = (uint8_t)cfg->dbg_policy;
 	p->vcpu.vm = vm;
