@@ -110,7 +110,7 @@ static const char *access_page(struct vcpu *v)
 		return "code in it";
 	if (e->vectoring.type != EVENT_NONE)
 		return "the delivery of an event";
-	if (!fetch_decode(v, DEC_MOV, DEC_MOV, &d) || d.write != e->u.mem.write)
+	if (!fetch_decode_once(v, DEC_MOV, DEC_MOV, &d) || d.write != e->u.mem.write)
 		return "an instruction that is no MOV";
 	at = operand(v, &d);
 	if (!gva_touch(v, at, d.write, &pa))

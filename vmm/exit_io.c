@@ -132,7 +132,7 @@ static __attribute__((noinline)) void string_io(struct vcpu *v)
 	uint32_t hits;
 	enum gva_status st;
 
-	if (!fetch_decode(v, DEC_INS, DEC_OUTS, &s.d))
+	if (!fetch_decode_once(v, DEC_INS, DEC_OUTS, &s.d))
 		return;
 	s.mask = s.d.addr_size == 8 ? ~0ull : (1ull << 8 * s.d.addr_size) - 1;
 	s.index = s.in ? GPR_RDI : GPR_RSI;
