@@ -19,6 +19,7 @@ void apic_changed(struct vcpu *v)
 	if (want & VLAPIC_WANT_NMI)
 		v->nmi_pending = true;
 	v->event_pending = true; /* event_select looks what there is */
+	vcpu_dirty(v, VST_CTL);
 	if (want & VLAPIC_WANT_INIT)
 		vcpu_init(v);
 	run_timer(v);
@@ -28,6 +29,7 @@ void apic_set_cr8(struct vcpu *v, uint8_t cr8)
 {
 	vlapic_set_tpr(&v->apic, (uint8_t)(cr8 << 4));
 	v->event_pending = true;
+	vcpu_dirty(v, VST_CTL);
 }
 
 void apic_tick(struct vcpu *v, uint64_t now)

@@ -38,7 +38,7 @@ enum {
 	VST_SHADOW = 1u << 5, /* shadow, nmi_blocked, pending_dbg */
 	VST_DBG = 1u << 6,    /* dbg.vm_dr6, vm_dr7, vm_debugctl, vm_intercept (commit is on dbg.vm_dirty as well) */
 	VST_CR2 = 1u << 7,
-	VST_CTL = 1u << 8,    /* want_intr_window, want_nmi_window, debugctl_open (write only) */
+	VST_CTL = 1u << 8,    /* want_intr_window, want_nmi_window, debugctl_open, apic.tpr (write only) */
 };
 
 #define VST_ALL 0x1ffu

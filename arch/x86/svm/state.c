@@ -120,7 +120,7 @@ static void commit_ctl(struct vcpu *v, struct vmcb *b)
 
 	/* The window is a virtual interrupt that would be taken, but exits instead. Its vector is never used. */
 	svm_set_intercept(b, VMCB_I_MISC1, VMCB_I1_VINTR, v->want_intr_window);
-	b->vintr = (b->vintr & VMCB_V_TPR) | VMCB_V_INTR_MASKING;
+	b->vintr = (v->apic.tpr >> 4 & VMCB_V_TPR) | VMCB_V_INTR_MASKING; /* QEMU 10 does not intercept reads of CR8 */
 	if (v->want_intr_window)
 		b->vintr |= VMCB_V_IRQ | VMCB_V_IGN_TPR | VMCB_V_PRIO_MAX;
 	svm_msrpm_set(s->msrpm, MSR_DEBUGCTL, !v->debugctl_open, true);
