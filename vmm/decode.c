@@ -77,7 +77,7 @@ static unsigned memory16(struct decoded *d, unsigned mod, unsigned rm)
 /* What follows a ModRM byte of a memory operand. */
 static bool memory(struct cursor *c, struct decoded *d, uint8_t modrm)
 {
-	unsigned mod = modrm >> 6, rm = modrm & 7, disp = mod == 1 ? 1 : mod == 2 ? 4 : 0;
+	unsigned mod = modrm >> 6, rm = modrm & 7, disp = mod == 1 ? 1 : mod == 2 ? 4 : 0, b_ext = (c->rex & 1u) << 3, x_ext = (c->rex & 2u) << 2;
 	uint8_t b;
 
 	d->mem = true;
@@ -88,7 +88,7 @@ static bool memory(struct cursor *c, struct decoded *d, uint8_t modrm)
 			return false;
 		rm = b & 7;
 		d->scale = b >> 6;
-		d->index = (uint8_t)((b >> 3 & 7) | (c->rex & 2) << 2);
+		d->index = (uint8_t)((b >> 3 & 7u) | x_ext);
 		if (d->index == GPR_RSP) {
 			d->index = DECODE_NO_REG;
 			d->scale = 0;
@@ -96,12 +96,12 @@ static bool memory(struct cursor *c, struct decoded *d, uint8_t modrm)
 		if (mod == 0 && rm == 5)
 			disp = 4;
 		else
-			d->base = (uint8_t)(rm | (c->rex & 1) << 3);
+			d->base = (uint8_t)(rm | b_ext);
 	} else if (mod == 0 && rm == 5) {
 		disp = 4;
 		d->base = c->mode == DECODE_64 ? DECODE_RIP : DECODE_NO_REG;
 	} else {
-		d->base = (uint8_t)(rm | (c->rex & 1) << 3);
+		d->base = (uint8_t)(rm | b_ext);
 	}
 	return number(c, disp, &d->disp);
 }
