@@ -5,8 +5,8 @@
 #include "arch/x86/def/cr.h"
 #include "arch/x86/def/seg.h"
 
-/* The interrupt that the CPU would take now, or -1: first what comes past the APIC, as from an 8259. */
-static int highest_irq(const struct vcpu *v)
+/* What comes past the APIC, as from an 8259, is first. */
+int event_irq(const struct vcpu *v)
 {
 	for (int i = 3; i >= 0; i--)
 		if (v->irq_pending[i])
@@ -14,7 +14,7 @@ static int highest_irq(const struct vcpu *v)
 	return vlapic_irq(&v->apic);
 }
 
-static void take_irq(struct vcpu *v, uint8_t vector)
+void event_take_irq(struct vcpu *v, uint8_t vector)
 {
 	if (v->irq_pending[0] | v->irq_pending[1] | v->irq_pending[2] | v->irq_pending[3])
 		v->irq_pending[vector / 64] &= ~(1ull << vector % 64);
@@ -58,7 +58,7 @@ void event_select_slow(struct vcpu *v)
 	if (v->level && v->be->nested->event(v))
 		v->event_pending = true; /* what waits is the guest hypervisor's, at its own level now */
 
-	irq = highest_irq(v);
+	irq = event_irq(v);
 	vcpu_need(v, VST_SHADOW);
 	if (v->exit.vectoring.type != EVENT_NONE) {
 		v->inject = v->exit.vectoring;
@@ -82,8 +82,8 @@ void event_select_slow(struct vcpu *v)
 	if (irq >= 0) {
 		if (!busy && (v->rflags & RFLAGS_IF) && !v->st.shadow) {
 			v->inject = (struct event){ .type = EVENT_INTR, .vector = (uint8_t)irq };
-			take_irq(v, (uint8_t)irq);
-			intr_window = highest_irq(v) >= 0;
+			event_take_irq(v, (uint8_t)irq);
+			intr_window = event_irq(v) >= 0;
 		} else {
 			intr_window = true;
 		}

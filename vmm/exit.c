@@ -16,9 +16,7 @@
 
 static bool anything_wakes(const struct vcpu *v)
 {
-	uint64_t irqs = v->irq_pending[0] | v->irq_pending[1] | v->irq_pending[2] | v->irq_pending[3];
-
-	return v->exception.type != EVENT_NONE || v->nmi_pending || ((irqs || vlapic_irq(&v->apic) >= 0) && (v->rflags & 0x200));
+	return v->exception.type != EVENT_NONE || v->nmi_pending || (event_irq(v) >= 0 && (v->rflags & 0x200));
 }
 
 /* A step trap that is due behind HLT ends it at once (rule A24). Later only the APIC's timer can. */

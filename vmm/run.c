@@ -221,7 +221,7 @@ static bool can_run(struct vcpu *p, uint64_t now)
 	if (!p->halted)
 		return true;
 	apic_tick(p, now);
-	if (!(p->rflags & RFLAGS_IF) || vlapic_irq(&p->apic) < 0)
+	if (!(p->rflags & RFLAGS_IF) || event_irq(p) < 0)
 		return false;
 	p->halted = false;
 	return true;

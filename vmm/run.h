@@ -11,6 +11,10 @@ void run_group(struct vcpu *first, struct cpu *c);
 /* event_select() when something waits. */
 void event_select_slow(struct vcpu *v);
 
+/* The interrupt that the CPU would take if IF and shadows let it, the lab's or the APIC's, or -1; and its acknowledgement. */
+int event_irq(const struct vcpu *v);
+void event_take_irq(struct vcpu *v, uint8_t vector);
+
 /* Chooses what the next entry injects. Once per outer entry. */
 static inline void event_select(struct vcpu *v)
 {

@@ -153,6 +153,10 @@ def guest_cases(where):
         Case("no-memory-there", where, "EXIT_BADMEM", stopped("memory"), guest("touch_nomem")),
         Case("halted", where, "EXIT_HALTED", stopped("halt"), guest("halt_if0")),
         Case("storm-db-code", where, "EXIT_BUDGET", stopped("budget"), guest("storm_db_code"), never=(r"^\[bad\] !",)),
+        Case("apic-no-mov", where, "EXIT_UNHANDLED", stopped("APIC's page was touched by an instruction that is no MOV: gpa=0xfee00080"),
+             guest("apic_or"), never=(r"^\[bad\] !",)),
+        Case("apic-init", where, "EXIT_BADMEM", stopped("memory that it does not have: fetch at gpa=0xfffffff0 .*rip=0xfff0"), guest("apic_init"),
+             never=(r"^\[bad\] !",)),
         Case("some-checks-fail", where, "EXIT_ERROR", (r"^drover: vm bad: ended: status 0x12", NEXT_RAN), guest("always_fails")),
         Case("exit-value-unknown", where, "EXIT_ERROR", (r"^drover: vm bad: .*0x0*5", NEXT_RAN), guest("bad_exit")),
     ]
