@@ -8,7 +8,7 @@ SCENARIO(apic_or, "changes an APIC register by an instruction that is no MOV: en
 {
 	apic_begin();
 	console_drain();
-	__asm__ volatile("orl $1, 0xfee00080" ::: "memory");
+	__asm__ volatile("orl $1, (%0)" ::"r"(APIC_PAGE + APIC_TPR) : "memory");
 	print("! still here\n");
 	apic_end();
 }
