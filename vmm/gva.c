@@ -61,6 +61,19 @@ static void set_ad(struct vcpu *v, const struct walk_result *r, bool write)
 	}
 }
 
+bool gva_touch(struct vcpu *v, struct gva a, bool write, uint64_t *pa)
+{
+	struct walk_result r;
+
+	if (!gva_walk(v, a, (write ? WALK_W : 0u) | (vcpu_cpl(v) == 3 ? WALK_U : 0u), &r)) {
+		vcpu_raise_pf(v, a.v, r.error);
+		return false;
+	}
+	set_ad(v, &r, write);
+	*pa = r.pa;
+	return true;
+}
+
 struct piece {
 	uint8_t *host;
 	size_t n;
@@ -126,4 +139,12 @@ enum gva_status gva_probe_write(struct vcpu *v, struct gva a, size_t n)
 	struct piece p[2] = { 0 };
 
 	return pieces(v, a, n, true, p);
+}
+
+uint8_t *gva_span(struct vcpu *v, struct gva a, size_t n, bool write, enum gva_status *st)
+{
+	struct piece p[2] = { 0 };
+
+	*st = pieces(v, a, n, write, p);
+	return *st == GVA_OK ? p[0].host : NULL;
 }

@@ -6,11 +6,11 @@
 #include "arch/x86/def/msr.h"
 #include "arch/x86/def/seg.h"
 #include "arch/x86/insn.h"
+#include "vmm/apic.h"
 #include "vmm/backend.h"
 #include "vmm/cpuid.h"
 #include "vmm/fetch.h"
 
-#define APIC_BASE_RESET 0xfee00100ull /* BSP; not enabled: CPUID has no APIC */
 #define MISC_ENABLE_VALUE 0x1801ull   /* fast strings; BTS and PEBS unavailable */
 
 static bool canonical(uint64_t a)
@@ -47,10 +47,11 @@ static bool read_rare(struct vcpu *v, uint32_t msr, uint64_t *val)
 {
 	uint64_t *field;
 
+	if (apic_is_msr(msr))
+		return vlapic_rdmsr(&v->apic, msr, val, rdtsc());
 	switch (msr) {
 	case MSR_DEBUGCTL: *val = v->dbg.debugctl; return true;
 	case MSR_TSC: *val = rdtsc() + v->tsc_offset; return true;
-	case MSR_APIC_BASE: *val = APIC_BASE_RESET; return true;
 	case MSR_BIOS_SIGN_ID: case MSR_MTRRCAP: case MSR_MCG_CAP: *val = 0; return true;
 	case MSR_LASTBRANCHFROMIP: case MSR_LASTBRANCHTOIP: case MSR_LASTINTFROMIP: case MSR_LASTINTTOIP:
 		if (!cpuid_amd() || (v->dbg.feat & DBG_FEAT_LBR))
@@ -156,12 +157,13 @@ static bool write_plain(struct vcpu *v, uint32_t msr, uint64_t val)
 
 static bool msr_write(struct vcpu *v, uint32_t msr, uint64_t val)
 {
+	if (apic_is_msr(msr))
+		return vlapic_wrmsr(&v->apic, msr, val, rdtsc());
 	switch (msr) {
 	case MSR_EFER: return write_efer(v, val);
 	case MSR_DEBUGCTL: return dbg_wrmsr_debugctl(&v->dbg, val);
 	case MSR_DR0_ADDR_MASK: case MSR_DR1_ADDR_MASK: case MSR_DR1_ADDR_MASK + 1: case MSR_DR1_ADDR_MASK + 2:
 		return dbg_wrmsr_mask(&v->dbg, mask_slot(msr), val);
-	case MSR_APIC_BASE: return val == APIC_BASE_RESET;
 	case MSR_BIOS_SIGN_ID: return val == 0;
 	case MSR_MISC_ENABLE: return !cpuid_amd() && val == MISC_ENABLE_VALUE;
 	case MSR_HWCR: return cpuid_amd() && val == 0;
@@ -201,6 +203,8 @@ static __attribute__((noinline)) void other_msr(struct vcpu *v, unsigned len)
 		vcpu_skip(v, len);
 	else
 		vcpu_raise(v, VEC_GP, true, 0);
+	if (apic_is_msr(msr))
+		apic_changed(v);
 }
 
 static __attribute__((noinline)) void msr_slow(struct vcpu *v)

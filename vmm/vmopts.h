@@ -19,7 +19,7 @@ struct vmopts {
 };
 
 #define VMOPTS_MEM_MIN 4u
-#define VMOPTS_MEM_MAX 65536u
+#define VMOPTS_MEM_MAX 4064u /* one range, which ends below the APIC's page */
 
 /* *o has the defaults on entry. False: bad is the token that is unknown or has a bad value. */
 bool vmopts_parse(const char *s, struct vmopts *o, char *bad, size_t bad_cap);

@@ -29,7 +29,7 @@ static void hold(struct vcpu *v, struct svm_nested *n)
 
 /* The other block from now on. What is cached of the old one is in it by now (svm_commit), what needs it anew is dirty. The debug registers are not in
  * hardware; what the other block holds of them is of another time. */
-static void switch_to(struct vcpu *v, struct svm_nested *n, unsigned level)
+static void switch_to(struct vcpu *v, struct svm_nested *n, uint8_t level)
 {
 	struct svm_vcpu *hw = svm_hw(v);
 
@@ -40,7 +40,7 @@ static void switch_to(struct vcpu *v, struct svm_nested *n, unsigned level)
 	svm_use_vmcb(v, level ? n->b02 : n->b01);
 	hw->vmcb->clean = 0;
 	v->level = level;
-	v->exit.level = (uint8_t)level;
+	v->exit.level = level;
 	v->st_valid = 0;
 	vcpu_need(v, VST_SHADOW | VST_CR); /* VST_CR: the EFER.SVME that is shown */
 	v->want_intr_window = v->want_nmi_window = false;
@@ -94,10 +94,9 @@ static void store_vintr(struct svm_vcpu *hw, struct svm_nested *n, struct vmcb *
 
 	svm_vintr_fetch(hw);
 	b->vintr = (b->vintr & ~VMCB_V_IRQ) | (hw->vintr & VMCB_V_IRQ);
-	if (n->in.vintr & VMCB_V_INTR_MASKING)
+	if (hw->own_tpr)
 		b->vintr = (b->vintr & ~VMCB_V_TPR) | tpr;
-	else
-		n->b01->vintr = (n->b01->vintr & ~VMCB_V_TPR) | tpr;
+	hw->own_tpr = false;
 }
 
 void svm_nested_leave(struct vcpu *v, uint64_t code, uint64_t info1, uint64_t info2)
@@ -355,7 +354,7 @@ static void nested_reset(struct vcpu *v)
 	svm_use_vmcb(v, n->b01);
 	memset(hw->floor, 0, sizeof(hw->floor));
 	hw->vintr = hw->svme = 0;
-	hw->window = false;
+	hw->window = hw->own_tpr = false;
 	n->gif = true;
 	n->hsave = 0;
 	n->vm_cr = v->vm->nested == NESTED_LOCKED ? VM_CR_SVMDIS | VM_CR_LOCK : 0;

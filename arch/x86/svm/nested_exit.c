@@ -3,8 +3,10 @@
 #include "arch/x86/def/cr.h"
 #include "arch/x86/def/seg.h"
 #include "arch/x86/lapic.h"
+#include "arch/x86/pmem.h"
 #include "arch/x86/svm/nested.h"
 #include "vmm/gmem.h"
+#include "vmm/run.h"
 
 /* Exit codes that the tables below do not say by themselves. */
 enum {
@@ -93,8 +95,8 @@ static bool npf(struct vcpu *v, struct svm_nested *n)
 			svm_nested_leave(v, CODE_NPF, info1, info2);
 		return true;
 	}
-	if (!asked(n, CODE_SHUTDOWN))
-		return false;
+	if (!asked(n, CODE_SHUTDOWN) || (n->b02->exit_info2 ^ VLAPIC_PA) < PAGE_SIZE)
+		return false; /* or the virtual APIC's page, which is L2's as well then */
 	svm_nested_leave(v, CODE_SHUTDOWN, 0, 0);
 	return true;
 }
@@ -144,9 +146,7 @@ static bool l1_exception(struct vcpu *v, const struct svm_nested *n)
 /* Can L1 be interrupted, were it not for the shadow? While L2 runs with V_INTR_MASKING it is L1's IF that counts: nested.c holds the interrupt. */
 static bool l1_intr(const struct vcpu *v, const struct svm_nested *n)
 {
-	uint64_t irqs = v->irq_pending[0] | v->irq_pending[1] | v->irq_pending[2] | v->irq_pending[3];
-
-	if (!irqs || (v->held & VCPU_HELD_INTR) || !asked(n, CODE_INTR))
+	if (event_irq(v) < 0 || (v->held & VCPU_HELD_INTR) || !asked(n, CODE_INTR))
 		return false;
 	return (n->in.vintr & VMCB_V_INTR_MASKING) || (v->rflags & RFLAGS_IF);
 }

@@ -77,6 +77,8 @@ static void merge_msrpm(struct vcpu *v, struct svm_nested *n)
 	}
 }
 
+#define CR8_WRITE (1u << (16 + 8))
+
 /* Without V_INTR_MASKING L2's CR8 is L1's. Its virtual interrupt goes on by drover's hand: state.c, commit_ctl. */
 static void merge_vintr(struct svm_vcpu *hw, struct svm_nested *n)
 {
@@ -84,7 +86,10 @@ static void merge_vintr(struct svm_vcpu *hw, struct svm_nested *n)
 
 	hw->vintr = n->in.vintr & offer;
 	hw->window = false;
-	n->b02->vintr = VMCB_V_INTR_MASKING | hw->vintr | ((n->in.vintr & VMCB_V_INTR_MASKING ? n->in.vintr : n->b01->vintr) & VMCB_V_TPR);
+	hw->own_tpr = n->in.vintr & VMCB_V_INTR_MASKING;
+	n->b02->vintr = VMCB_V_INTR_MASKING | hw->vintr | (n->in.vintr & VMCB_V_TPR);
+	if (hw->own_tpr)
+		n->b02->intercept[VMCB_I_CR] &= ~CR8_WRITE | hw->floor[VMCB_I_CR];
 }
 
 static void merge_paging(struct vcpu *v, struct svm_nested *n)

@@ -20,6 +20,7 @@ static const struct {
 	{ VMCB_I_EXC, 1u << VEC_AC, NULL }, /* H02 */
 	{ VMCB_I_EXC, 1u << VEC_MC, NULL }, /* a machine check is the host's */
 	{ VMCB_I_CR, 1u << (16 + 4), NULL }, /* writes of CR4: bits that CPUID hides stay off, or PKRU and 5-level paging would be in use unseen (H15) */
+	{ VMCB_I_CR, 1u << 8 | 1u << (16 + 8), NULL }, /* the task priority is the virtual APIC's, not V_TPR */
 	{ VMCB_I_MISC1, VMCB_I1_INTR | VMCB_I1_NMI | VMCB_I1_INIT | VMCB_I1_SHUTDOWN, NULL },
 	{ VMCB_I_MISC1, VMCB_I1_CPUID | VMCB_I1_HLT | VMCB_I1_RDPMC | VMCB_I1_INVD, NULL },
 	{ VMCB_I_MISC1, VMCB_I1_IOIO | VMCB_I1_MSR, NULL },
