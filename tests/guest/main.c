@@ -82,7 +82,8 @@ static void detect(void)
 
 /* ---- Exits on demand ---- */
 
-uint64_t hypercall(uint64_t nr, uint64_t rbx, uint64_t rcx, uint64_t rdx)
+/* One copy: drover knows the length of an instruction on the page that it fetched from last, and on another the exit is not a fast one. */
+__attribute__((noinline)) uint64_t hypercall(uint64_t nr, uint64_t rbx, uint64_t rcx, uint64_t rdx)
 {
 	if (env.amd)
 		__asm__ volatile("vmmcall" : "+a"(nr), "+b"(rbx), "+c"(rcx), "+d"(rdx)::"memory");
