@@ -142,7 +142,13 @@ def inner_cases(where):
                     ((rungs.DROVER, "vm=inner mem=96 -- %s" % options),
                      (rungs.GUEST, "module-of=inner -- guest.elf vm=l2 lab -- scenario=%s" % AFTER)),
                     never=(r"LAPIC error", r"^\[inner\] \[inner\]"), mem=160)
-    return [inner("inner-drover", "screen=off", "xapic"), inner("inner-drover-x2apic", "screen=off apic=x2apic", "x2apic")]
+    cases = [inner("inner-drover", "screen=off", "xapic"), inner("inner-drover-x2apic", "screen=off apic=x2apic", "x2apic")]
+    if where == "qemu":  # and with SVM: its guest is a guest's guest, whose debug state is right (H11, group M)
+        cases.append(Case("inner-drover-svm", where, "EXIT_PASS",
+                          (r"^\[inner\] drover: backend svm$", r"^\[inner\] drover: vm l2: ended: status 0x10", r"^drover: vm inner: ended: status 0x10"),
+                          ((rungs.DROVER, "vm=inner mem=96 nested=on -- screen=off"),
+                           (rungs.GUEST, "module-of=inner -- guest.elf vm=l2 lab mem=32 -- scenario=doc0_dr6_once,%s" % AFTER)), mem=160))
+    return cases
 
 
 def guest_cases(where):
