@@ -12,6 +12,7 @@
 #include "arch/x86/dbg_switch.h"
 #include "arch/x86/def/cpuid.h"
 #include "arch/x86/def/exitcode.h"
+#include "arch/x86/def/hypercall.h"
 #include "arch/x86/def/seg.h"
 #include "arch/x86/gdt.h"
 #include "arch/x86/insn.h"
@@ -51,14 +52,20 @@ static _Noreturn void finish(enum exit_code code)
 	machine_exit((int)code);
 }
 
+/* A drover below writes both consoles of a VM to one log, where each line would stand twice. */
+static bool in_drover(void)
+{
+	struct cpuid_regs r = cpuid(HC_CPUID_BASE, 0);
+
+	return (cpuid(1, 0).ecx & CPUID_1_ECX_HYPERVISOR) && memcmp(&r.ebx, "drov", 4) == 0 && memcmp(&r.ecx, "er\0\0", 4) == 0;
+}
+
 static void init_sinks(void)
 {
 	const char *screen = "off";
-	bool screen_ok = false;
+	bool screen_ok = false, debugcon = options.debugcon != 0 && debugcon_init(options.debugcon);
 
-	if (options.debugcon != 0)
-		debugcon_init(options.debugcon);
-	if (options.com != 0 && !uart_init(options.com))
+	if (options.com != 0 && !(debugcon && in_drover()) && !uart_init(options.com))
 		log_printf("drover: no UART at 0x%x\n", options.com);
 	/* A framebuffer above 4 GiB is out of reach of boot's page tables: init_memory takes it up later. */
 	if (options.screen && boot.fb.pa < 0x100000000ull)

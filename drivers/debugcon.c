@@ -11,8 +11,7 @@ static uint16_t port_no;
 
 static void debugcon_write(const char *s, size_t n)
 {
-	for (size_t i = 0; i < n; i++)
-		outb(port_no, (uint8_t)s[i]);
+	rep_outsb(port_no, s, n); /* one exit for a line, under a hypervisor that takes it so */
 }
 
 bool debugcon_init(uint16_t port)

@@ -37,8 +37,7 @@ static void uart_write(const char *s, size_t n)
 
 		if (!wait_for(LSR_THRE))
 			return;
-		for (size_t i = 0; i < part; i++)
-			outb((uint16_t)(base + THR), (uint8_t)s[i]);
+		rep_outsb((uint16_t)(base + THR), s, part);
 		s += part;
 		n -= part;
 	}

@@ -3,17 +3,20 @@
 #include "vmm/cpuid.h"
 
 #include "arch/lib/string.h"
+#include "arch/x86/def/apic.h"
 #include "arch/x86/def/cpuid.h"
 #include "arch/x86/def/cr.h"
 #include "arch/x86/def/hypercall.h"
 #include "arch/x86/insn.h"
+#include "arch/x86/tsc.h"
 #include "vmm/backend.h"
 #include "vmm/fetch.h"
 #include "vmm/vm.h"
 
 #define B(n) (1u << (n))
 
-/* Leaf 1. No MONITOR (exits, then #UD), VMX, SMX, PCID, x2APIC and APIC (there is none yet), TSC_DEADLINE, MTRR, MCE and MCA, perf and debug store. */
+/* Leaf 1. No MONITOR (exits, then #UD), VMX, SMX, PCID, MTRR, MCE and MCA, perf and debug store. The APIC and what belongs to it are drover's own, whatever
+ * the CPU has. */
 #define L1_ECX (B(0) | B(1) | B(9) | B(12) | B(13) | B(19) | B(20) | B(22) | B(23) | B(25) | B(26) | B(28) | B(29) | B(30))
 #define L1_EDX (B(0) | B(1) | B(2) | B(3) | B(4) | B(5) | B(6) | B(8) | B(11) | B(13) | B(15) | B(16) | B(17) | B(19) | B(23) | B(24) | B(25) | \
 		B(26) | B(27))
@@ -32,8 +35,9 @@
 #define X1_ECX (B(0) | B(4) | B(5) | B(6) | B(7) | B(8) | B(11) | B(16) | B(21))
 #define X1_ECX_AVX (B(11) | B(16))
 #define X1_EDX (B(11) | B(20) | B(22) | B(25) | B(26) | B(27) | B(29) | B(30) | B(31))
-#define X1_EDX_COMMON 0x0183f37fu /* AMD repeats leaf 1's FPU .. FXSR here; less APIC, MTRR, MCE, MCA */
+#define X1_EDX_COMMON 0x0183a17fu /* AMD repeats leaf 1's FPU .. FXSR here; less APIC (it follows leaf 1), MTRR, MCE, MCA */
 #define X1_EDX_FFXSR B(25)
+#define L6_EAX_ARAT B(2)
 #define X8_EBX (B(0) | B(2)) /* CLZERO, XSAVEERPTR */
 
 #define NR_LEAVES 0x20u
@@ -64,8 +68,8 @@ static void filter_1(struct cpuid_regs *r)
 		ecx &= ~(CPUID_1_ECX_XSAVE | L1_ECX_AVX);
 	if (!(model.xcr0 & XCR0_AVX))
 		ecx &= ~L1_ECX_AVX;
-	r->ecx = (r->ecx & ecx) | CPUID_1_ECX_HYPERVISOR;
-	r->edx &= L1_EDX;
+	r->ecx = (r->ecx & ecx) | CPUID_1_ECX_HYPERVISOR | CPUID_1_ECX_X2APIC | CPUID_1_ECX_TSC_DEADLINE;
+	r->edx = (r->edx & L1_EDX) | CPUID_1_EDX_APIC;
 	r->ebx = (r->ebx & 0xffff) | 1u << 16; /* one logical CPU, APIC ID 0 */
 }
 
@@ -83,6 +87,16 @@ static void filter_x1(struct cpuid_regs *r)
 {
 	r->ecx &= model.xcr0 & XCR0_AVX ? X1_ECX : X1_ECX & ~X1_ECX_AVX;
 	r->edx &= X1_EDX | (model.amd ? X1_EDX_COMMON : 0);
+}
+
+/* The APIC's timer counts with the TSC, so a crystal of that frequency is what tells both. */
+static struct cpuid_regs leaf_tsc(const struct cpuid_regs *host)
+{
+	uint64_t hz = tsc_khz * 1000;
+
+	if (!host->ebx || hz >> 32)
+		return (struct cpuid_regs){ 0 };
+	return (struct cpuid_regs){ .eax = 1, .ebx = 1, .ecx = (uint32_t)hz };
 }
 
 static void build(void)
@@ -104,6 +118,9 @@ static void build(void)
 	}
 	if (basic[0].r.eax > 0x16)
 		basic[0].r.eax = 0x16;
+	if (max >= 6)
+		basic[6].r.eax = L6_EAX_ARAT;
+	basic[0x15].r = leaf_tsc(&basic[0x15].r);
 	if (ext[0].r.eax > EXT + 0x1d)
 		ext[0].r.eax = EXT + 0x1d;
 	filter_1(&basic[1].r);
@@ -112,7 +129,7 @@ static void build(void)
 	ext[8].r.ebx &= X8_EBX;
 	ext[8].r.ecx = 0; /* one core */
 	ext[8].r.edx = 0;
-	basic[1].special = basic[4].special = basic[7].special = basic[0xb].special = basic[0xd].special = ext[1].special = ext[0x1d].special = true;
+	basic[1].special = basic[4].special = basic[7].special = basic[0xb].special = basic[0xd].special = ext[1].special = ext[0xa].special = ext[0x1d].special = true;
 }
 
 static uint64_t cr4_bits(void)
@@ -202,6 +219,8 @@ static struct cpuid_regs special(struct vcpu *v, uint32_t leaf, uint32_t sub)
 		vcpu_need(v, VST_CR);
 		if (v->st.cr4 & CR4_OSXSAVE)
 			r.ecx |= CPUID_1_ECX_OSXSAVE;
+		if (!(v->apic.base & APIC_BASE_ENABLE))
+			r.edx &= ~CPUID_1_EDX_APIC;
 		break;
 	case 4:
 	case EXT + 0x1d:
@@ -217,6 +236,7 @@ static struct cpuid_regs special(struct vcpu *v, uint32_t leaf, uint32_t sub)
 	case EXT + 1:
 		r = ext[1].r;
 		r.ecx |= v->dbg.feat & DBG_FEAT_MASKS ? CPUID_81_ECX_DBEXT : 0;
+		r.edx |= model.amd && (v->apic.base & APIC_BASE_ENABLE) ? CPUID_1_EDX_APIC : 0;
 		r.ecx |= v->dbg.feat & DBG_FEAT_MASKS32 ? CPUID_81_ECX_DBEXT32 : 0;
 		break;
 	case 0xb:
@@ -226,12 +246,16 @@ static struct cpuid_regs special(struct vcpu *v, uint32_t leaf, uint32_t sub)
 		r = leaf_xsave(sub);
 		break;
 	case HC_CPUID_BASE:
-		r.eax = HC_CPUID_FEATURES;
+		r.eax = HC_CPUID_TIMING;
 		memcpy(&r.ebx, "drov", 4);
 		memcpy(&r.ecx, "er\0\0", 4);
 		break;
 	case HC_CPUID_FEATURES:
 		r.eax = (v->vm->lab ? HC_FEATURE_LAB : 0) | v->be->guest_feature;
+		break;
+	case HC_CPUID_TIMING:
+		r.eax = (uint32_t)tsc_khz;
+		r.ebx = (uint32_t)tsc_khz; /* of the APIC's timer, before its divider */
 		break;
 	}
 	return r;
@@ -249,6 +273,8 @@ static __attribute__((noinline)) void answer_special(struct vcpu *v, uint32_t le
 {
 	struct cpuid_regs r = special(v, leaf, (uint32_t)v->r[GPR_RCX]);
 
+	if (v->nested)
+		v->be->nested->cpuid(v, leaf, (uint32_t)v->r[GPR_RCX], &r);
 	put(v, &r);
 	vcpu_skip(v, len);
 }

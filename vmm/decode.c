@@ -47,30 +47,63 @@ static bool prefixes(struct cursor *c, struct decoded *d, uint8_t *b)
 	}
 }
 
-/* Skips what follows a ModRM byte of a memory operand. */
-static bool skip_memory(struct cursor *c, uint8_t modrm, unsigned addr_size)
+/* n bytes, little-endian, sign-extended. */
+static bool number(struct cursor *c, unsigned n, uint64_t *out)
 {
-	unsigned mod = modrm >> 6, rm = modrm & 7, disp = mod == 1 ? 1 : mod == 2 ? (addr_size == 2 ? 2 : 4) : 0;
-	uint8_t b;
+	uint64_t v = 0;
+	uint8_t b = 0;
 
-	if (addr_size == 2) {
-		if (mod == 0 && rm == 6)
-			disp = 2;
-	} else {
-		if (rm == 4) {
-			if (!next(c, &b))
-				return false;
-			rm = b & 7;
-			if (mod == 0 && rm == 5)
-				disp = 4;
-		} else if (mod == 0 && rm == 5) {
-			disp = 4;
-		}
-	}
-	while (disp--)
+	for (unsigned i = 0; i < n; i++) {
 		if (!next(c, &b))
 			return false;
+		v |= (uint64_t)b << 8 * i;
+	}
+	*out = n && n < 8 && (b & 0x80) ? v | ~0ull << 8 * n : v;
 	return true;
+}
+
+/* 16-bit addresses have their own registers. */
+static unsigned memory16(struct decoded *d, unsigned mod, unsigned rm)
+{
+	static const uint8_t base[8] = { GPR_RBX, GPR_RBX, GPR_RBP, GPR_RBP, GPR_RSI, GPR_RDI, GPR_RBP, GPR_RBX };
+
+	d->index = rm < 4 ? (rm & 1 ? GPR_RDI : GPR_RSI) : DECODE_NO_REG;
+	if (mod == 0 && rm == 6)
+		return 2;
+	d->base = base[rm];
+	return mod == 0 ? 0 : mod == 1 ? 1 : 2;
+}
+
+/* What follows a ModRM byte of a memory operand. */
+static bool memory(struct cursor *c, struct decoded *d, uint8_t modrm)
+{
+	unsigned mod = modrm >> 6, rm = modrm & 7, disp = mod == 1 ? 1 : mod == 2 ? 4 : 0, b_ext = (c->rex & 1u) << 3, x_ext = (c->rex & 2u) << 2;
+	uint8_t b;
+
+	d->mem = true;
+	if (d->addr_size == 2)
+		return number(c, memory16(d, mod, rm), &d->disp);
+	if (rm == 4) {
+		if (!next(c, &b))
+			return false;
+		rm = b & 7;
+		d->scale = b >> 6;
+		d->index = (uint8_t)((b >> 3 & 7u) | x_ext);
+		if (d->index == GPR_RSP) {
+			d->index = DECODE_NO_REG;
+			d->scale = 0;
+		}
+		if (mod == 0 && rm == 5)
+			disp = 4;
+		else
+			d->base = (uint8_t)(rm | b_ext);
+	} else if (mod == 0 && rm == 5) {
+		disp = 4;
+		d->base = c->mode == DECODE_64 ? DECODE_RIP : DECODE_NO_REG;
+	} else {
+		d->base = (uint8_t)(rm | b_ext);
+	}
+	return number(c, disp, &d->disp);
 }
 
 /* 0F 01: a group by ModRM. */
@@ -84,6 +117,10 @@ static bool decode_0f01(struct cursor *c, struct decoded *d)
 	case 0xc1: d->kind = DEC_VMCALL; return !c->opsize && !c->rep;
 	case 0xd1: d->kind = DEC_XSETBV; return !c->opsize && !c->rep;
 	case 0xd9: d->kind = DEC_VMMCALL; return true;
+	case 0xd8: case 0xda: case 0xdb: case 0xdc: case 0xdd: case 0xde: case 0xdf:
+		d->kind = DEC_SVM; /* VMRUN, VMLOAD, VMSAVE, STGI, CLGI, SKINIT, INVLPGA */
+		d->reg = m & 7;
+		return true;
 	}
 	d->gpr = (uint8_t)((m & 7) | (c->rex & 1) << 3);
 	d->mem = m >> 6 != 3;
@@ -93,7 +130,7 @@ static bool decode_0f01(struct cursor *c, struct decoded *d)
 		d->kind = DEC_INVLPG;
 	else
 		return false;
-	return !d->mem || skip_memory(c, m, d->addr_size);
+	return !d->mem || memory(c, d, m);
 }
 
 /* 0F 20-23. ModRM's mod is ignored: always registers. LOCK before MOV CR0 is AMD's way to CR8 outside 64-bit mode. */
@@ -149,13 +186,36 @@ static bool decode_io(struct cursor *c, struct decoded *d, uint8_t op)
 	return op >= 0xec || next(c, &imm);
 }
 
+/* 88-8B, A0-A3, C6 and C7 /0, with an operand in memory. */
+static bool decode_plain_mov(struct cursor *c, struct decoded *d, uint8_t op)
+{
+	uint8_t m;
+
+	d->kind = DEC_MOV;
+	d->op_size = !(op & 1) ? 1 : c->rex & 8 ? 8 : (c->mode == DECODE_16) == c->opsize ? 4 : 2;
+	if ((op & 0xfc) == 0xa0) { /* AL, AX, EAX or RAX, and an absolute address */
+		d->mem = true;
+		d->write = op & 2;
+		return number(c, d->addr_size, &d->disp);
+	}
+	if (!next(c, &m) || m >> 6 == 3)
+		return false;
+	d->reg = (uint8_t)((m >> 3 & 7) | (c->rex & 4) << 1);
+	d->has_imm = op >= 0xc6;
+	d->write = d->has_imm || !(op & 2);
+	d->high8 = d->op_size == 1 && !c->rex && d->reg >= 4 && !d->has_imm;
+	if (!memory(c, d, m))
+		return false;
+	return !d->has_imm || ((m >> 3 & 7) == 0 && number(c, d->op_size == 8 ? 4 : d->op_size, &d->imm));
+}
+
 bool decode(const uint8_t *p, unsigned n, enum decode_mode mode, struct decoded *d)
 {
 	struct cursor c = { .p = p, .n = n, .mode = mode };
 	uint8_t op;
 	bool ok;
 
-	*d = (struct decoded){ .seg = DECODE_NO_SEG };
+	*d = (struct decoded){ .seg = DECODE_NO_SEG, .base = DECODE_NO_REG, .index = DECODE_NO_REG };
 	if (!prefixes(&c, d, &op))
 		return false;
 	d->addr_size = mode == DECODE_64 ? (c.addrsize ? 4 : 8) : (mode == DECODE_32) != c.addrsize ? 4 : 2;
@@ -165,6 +225,8 @@ bool decode(const uint8_t *p, unsigned n, enum decode_mode mode, struct decoded 
 		ok = false;
 	else if ((op & 0xfc) == 0x6c || (op & 0xf4) == 0xe4)
 		ok = decode_io(&c, d, op);
+	else if ((op & 0xfc) == 0x88 || (op & 0xfc) == 0xa0 || (op & 0xfe) == 0xc6)
+		ok = decode_plain_mov(&c, d, op);
 	else {
 		d->kind = op == 0xf4 ? DEC_HLT : op == 0xf1 ? DEC_ICEBP : op == 0x90 && c.rep == 0xf3 && !(c.rex & 1) ? DEC_PAUSE : DEC_NONE;
 		ok = d->kind != DEC_NONE;

@@ -8,24 +8,31 @@
 
 enum decode_kind {
 	DEC_NONE, DEC_CPUID, DEC_RDMSR, DEC_WRMSR, DEC_HLT, DEC_VMMCALL, DEC_VMCALL, DEC_INVD, DEC_WBINVD, DEC_RDPMC, DEC_XSETBV, DEC_CLTS, DEC_LMSW,
-	DEC_INVLPG, DEC_PAUSE, DEC_ICEBP, DEC_IN, DEC_OUT, DEC_INS, DEC_OUTS, DEC_MOV_CR, DEC_MOV_DR, DEC_NR
+	DEC_INVLPG, DEC_PAUSE, DEC_ICEBP, DEC_IN, DEC_OUT, DEC_INS, DEC_OUTS, DEC_MOV_CR, DEC_MOV_DR, DEC_MOV, DEC_SVM,
+	DEC_NR /* DEC_MOV: between memory and a general register, or an immediate to memory */
 };
 
 enum decode_mode { DECODE_16, DECODE_32, DECODE_64 }; /* code segment: default operand and address size */
 
 #define DECODE_MAX_LEN 15u
 #define DECODE_NO_SEG 0xff
+#define DECODE_NO_REG 0xff
+#define DECODE_RIP 0xfe
 
 struct decoded {
 	uint8_t kind;      /* enum decode_kind */
 	uint8_t len;       /* bytes, prefixes included */
 	uint8_t seg;       /* SEG_* of an override prefix, or DECODE_NO_SEG */
 	uint8_t addr_size; /* bytes: 2, 4, 8 */
-	uint8_t op_size;   /* bytes of an I/O access: 1, 2, 4 */
-	uint8_t reg, gpr;  /* MOV CR/DR: the control or debug register 0-15, the general one. LMSW and INVLPG: gpr when mod is 3 */
-	bool write;        /* MOV CR/DR: to it */
+	uint8_t op_size;   /* bytes of an I/O access: 1, 2, 4; of a MOV: 8 too */
+	uint8_t reg, gpr;  /* MOV CR/DR: the control or debug register 0-15, the general one. LMSW and INVLPG: gpr when mod is 3. SVM: reg is ModRM.rm */
+	bool write;        /* MOV CR/DR: to it. MOV: to memory */
 	bool rep;
-	bool mem;          /* LMSW: the operand is in memory */
+	bool mem;          /* the operand is in memory: base + (index << scale) + disp, cut to addr_size */
+	uint8_t base, index, scale; /* GPR_*, DECODE_NO_REG; base also DECODE_RIP: of the next instruction */
+	bool high8;        /* MOV: reg 4-7 are AH, CH, DH, BH */
+	bool has_imm;      /* MOV: imm, sign-extended, not reg */
+	uint64_t disp, imm;
 };
 
 /* p: n bytes that were fetched at RIP. False: not one of these, or n bytes do not hold all of it. Never guesses. */

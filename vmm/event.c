@@ -5,12 +5,21 @@
 #include "arch/x86/def/cr.h"
 #include "arch/x86/def/seg.h"
 
-static int highest_irq(const struct vcpu *v)
+/* What comes past the APIC, as from an 8259, is first. */
+int event_irq(const struct vcpu *v)
 {
 	for (int i = 3; i >= 0; i--)
 		if (v->irq_pending[i])
 			return i * 64 + 63 - __builtin_clzll(v->irq_pending[i]);
-	return -1;
+	return vlapic_irq(&v->apic);
+}
+
+void event_take_irq(struct vcpu *v, uint8_t vector)
+{
+	if (v->irq_pending[0] | v->irq_pending[1] | v->irq_pending[2] | v->irq_pending[3])
+		v->irq_pending[vector / 64] &= ~(1ull << vector % 64);
+	else
+		vlapic_ack(&v->apic, vector);
 }
 
 /* A trap of an emulated instruction: hardware raises it at the entry, in its place among NMI, SMI and MTF, and it comes back as an intercepted #DB,
@@ -44,8 +53,12 @@ static void deliver_exception(struct vcpu *v)
 void event_select_slow(struct vcpu *v)
 {
 	bool intr_window = false, nmi_window = false, busy = true;
-	int irq = highest_irq(v);
+	int irq;
 
+	if (v->level && v->be->nested->event(v))
+		v->event_pending = true; /* what waits is the guest hypervisor's, at its own level now */
+
+	irq = v->held & VCPU_HELD_INTR ? -1 : event_irq(v);
 	vcpu_need(v, VST_SHADOW);
 	if (v->exit.vectoring.type != EVENT_NONE) {
 		v->inject = v->exit.vectoring;
@@ -57,7 +70,7 @@ void event_select_slow(struct vcpu *v)
 	} else {
 		busy = false;
 	}
-	if (v->nmi_pending) {
+	if (v->nmi_pending && !(v->held & VCPU_HELD_NMI)) {
 		if (!busy && !v->st.nmi_blocked && !v->st.shadow) {
 			v->inject = (struct event){ .type = EVENT_NMI, .vector = VEC_NMI };
 			v->nmi_pending = false;
@@ -69,8 +82,8 @@ void event_select_slow(struct vcpu *v)
 	if (irq >= 0) {
 		if (!busy && (v->rflags & RFLAGS_IF) && !v->st.shadow) {
 			v->inject = (struct event){ .type = EVENT_INTR, .vector = (uint8_t)irq };
-			v->irq_pending[irq / 64] &= ~(1ull << irq % 64);
-			intr_window = highest_irq(v) >= 0;
+			event_take_irq(v, (uint8_t)irq);
+			intr_window = event_irq(v) >= 0;
 		} else {
 			intr_window = true;
 		}
@@ -80,5 +93,5 @@ void event_select_slow(struct vcpu *v)
 		v->want_nmi_window = nmi_window;
 		vcpu_dirty(v, VST_CTL);
 	}
-	v->event_pending = v->exception.type != EVENT_NONE || v->nmi_pending || intr_window;
+	v->event_pending = v->exception.type != EVENT_NONE || (v->nmi_pending && !(v->held & VCPU_HELD_NMI)) || intr_window;
 }

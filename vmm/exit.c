@@ -6,6 +6,7 @@
 #include "arch/x86/def/exitcode.h"
 #include "arch/x86/def/seg.h"
 #include "arch/x86/insn.h"
+#include "vmm/apic.h"
 #include "vmm/backend.h"
 #include "vmm/cpuid.h"
 #include "vmm/exits.h"
@@ -15,12 +16,10 @@
 
 static bool anything_wakes(const struct vcpu *v)
 {
-	uint64_t irqs = v->irq_pending[0] | v->irq_pending[1] | v->irq_pending[2] | v->irq_pending[3];
-
-	return v->exception.type != EVENT_NONE || v->nmi_pending || (irqs && (v->rflags & 0x200));
+	return v->exception.type != EVENT_NONE || v->nmi_pending || (event_irq(v) >= 0 && (v->rflags & 0x200));
 }
 
-/* A step trap that is due behind HLT ends it at once (rule A24). There is no device yet whose interrupt could come later. */
+/* A step trap that is due behind HLT ends it at once (rule A24). Later only the APIC's timer can. */
 static __attribute__((noinline)) void exit_hlt(struct vcpu *v)
 {
 	unsigned len = v->exit.len ? v->exit.len : fetch_insn_len_slow(v, DEC_HLT);
@@ -28,9 +27,10 @@ static __attribute__((noinline)) void exit_hlt(struct vcpu *v)
 	if (!len)
 		return;
 	vcpu_skip(v, len);
+	apic_tick(v, rdtsc());
 	if (anything_wakes(v))
 		return;
-	if (run_peer(v)) {
+	if (run_peer(v) || run_timer_wakes(v)) {
 		v->halted = true;
 		vcpu_leave(v);
 		return;
@@ -43,6 +43,10 @@ static __attribute__((noinline)) void exit_mem(struct vcpu *v)
 	const struct exit *e = &v->exit;
 	const char *what = e->u.mem.exec ? "fetch" : e->u.mem.write ? "write" : "read";
 
+	if ((e->u.mem.gpa ^ VLAPIC_PA) < 4096 && vlapic_mmio(&v->apic)) {
+		apic_mmio(v);
+		return;
+	}
 	if (e->u.mem.linear_valid)
 		vcpu_stop(v, EXIT_BADMEM, "touched memory that it does not have: %s at gpa=0x%lx linear=0x%lx rip=0x%lx", what, e->u.mem.gpa,
 			  e->u.mem.gla, v->rip);
@@ -77,7 +81,14 @@ static __attribute__((noinline)) void exit_insn(struct vcpu *v)
 	case INSN_RDPMC: /* no counters, so every index is out of range */
 		vcpu_raise(v, VEC_GP, true, 0);
 		return;
-	case INSN_MONITOR: case INSN_MWAIT: case INSN_VMX: case INSN_SVM: case INSN_RSM: case INSN_GETSEC: /* CPUID has none of them */
+	case INSN_VMX: case INSN_SVM:
+		if (v->nested) {
+			v->be->nested->insn(v);
+			return;
+		}
+		vcpu_raise(v, VEC_UD, false, 0);
+		return;
+	case INSN_MONITOR: case INSN_MWAIT: case INSN_RSM: case INSN_GETSEC: /* CPUID has none of them */
 		vcpu_raise(v, VEC_UD, false, 0);
 		return;
 	case INSN_DESC: case INSN_OTHER:
@@ -107,11 +118,13 @@ static void host_nmi(const struct vcpu *v)
 		raise_nmi();
 }
 
-void exit_handle(struct vcpu *v)
+static inline void exit_slow(struct vcpu *v)
 {
-	if (v->exit.kind > EXITK_NR)
+	unsigned kind = v->exit.kind;
+
+	if (kind > EXITK_NR)
 		__builtin_unreachable(); /* backends take kinds from the enum: saves the table's range check */
-	switch ((enum exit_kind)v->exit.kind) {
+	switch ((enum exit_kind)kind) {
 	case EXITK_CPUID: cpuid_exit(v); return;
 	case EXITK_HYPERCALL: exit_hypercall(v); return;
 	case EXITK_MSR: exit_msr(v); return;
@@ -124,7 +137,8 @@ void exit_handle(struct vcpu *v)
 	case EXITK_INSN: exit_insn(v); return;
 	case EXITK_MEM: exit_mem(v); return;
 	case EXITK_NMI: host_nmi(v); return;
-	case EXITK_NONE: case EXITK_INTR: case EXITK_TIMER: case EXITK_BUS_LOCK: return; /* the host has had its interrupts */
+	case EXITK_INTR: case EXITK_TIMER: run_timer(v); return; /* the host has had its interrupts; the next one in time for the guest's timer */
+	case EXITK_NONE: case EXITK_BUS_LOCK: return;
 	case EXITK_INTR_WINDOW: case EXITK_NMI_WINDOW:
 		v->event_pending = true; /* event_select looks again, and closes the window when nothing waits any more */
 		return;
@@ -133,4 +147,19 @@ void exit_handle(struct vcpu *v)
 	case EXITK_ENTRY_FAIL: broken(v, "hardware refused to enter it"); return;
 	case EXITK_UNKNOWN: case EXITK_NR: broken(v, "an exit that nobody asked for"); return;
 	}
+}
+
+/* Of a nested guest: not in the frame of the others. */
+static __attribute__((noinline)) void exit_nested(struct vcpu *v)
+{
+	if (!v->be->nested->exit(v))
+		exit_slow(v);
+}
+
+void exit_handle(struct vcpu *v)
+{
+	if (__builtin_expect(v->level, 0))
+		exit_nested(v);
+	else
+		exit_slow(v);
 }

@@ -5,6 +5,7 @@
 #include "arch/x86/def/cr.h"
 #include "arch/x86/def/seg.h"
 #include "arch/x86/insn.h"
+#include "vmm/apic.h"
 #include "vmm/backend.h"
 #include "vmm/cpuid.h"
 #include "vmm/fetch.h"
@@ -37,7 +38,7 @@ static bool write_cr4_checked(struct vcpu *v, uint64_t val)
 {
 	struct vcpu_state *st = &v->st;
 
-	if (val & ~cpuid_cr4_mask())
+	if (val & ~(cpuid_cr4_mask() | (v->nested ? v->be->nested->cr4 : 0)))
 		return false;
 	if ((st->efer & EFER_LMA) && !(val & CR4_PAE))
 		return false;
@@ -66,10 +67,10 @@ static bool write_cr(struct vcpu *v, unsigned cr, uint64_t val)
 		return true;
 	case 4:
 		return write_cr4_checked(v, val);
-	default: /* 8: no local APIC behind it, only the register */
+	default: /* 8: bits 7:4 of the APIC's task priority */
 		if (val >> 4)
 			return false;
-		v->cr8 = (uint8_t)val;
+		apic_set_cr8(v, (uint8_t)val);
 		return true;
 	}
 }
@@ -81,7 +82,7 @@ static uint64_t read_cr(struct vcpu *v, unsigned cr)
 	case 2: vcpu_need(v, VST_CR2); return v->st.cr2;
 	case 3: return v->st.cr3;
 	case 4: return v->st.cr4;
-	default: return v->cr8;
+	default: return apic_cr8(v);
 	}
 }
 

@@ -88,14 +88,51 @@ static void advance(struct vcpu *v, enum gpr r, uint64_t mask, uint64_t by)
 	v->r[r] = low_bytes(v->r[r], v->r[r] + by, mask == 0xffff ? 2 : mask == 0xffffffff ? 4 : 8);
 }
 
-/* A REP string instruction is one boundary per element: traps are taken between them, with RIP at the instruction and RF set (E04, A29). */
+/* Elements that one exit may carry out: where nothing can look between them, all that lie ahead in this page. */
+static uint64_t batch_size(struct vcpu *v, const struct string_io *s, unsigned size)
+{
+	uint64_t left = v->r[GPR_RCX] & s->mask, index = v->r[s->index] & s->mask, room = (4096 - (s->at.v & 4095)) / size;
+
+	if (!s->d.rep || (v->rflags & (RFLAGS_TF | RFLAGS_DF)) || v->dbg.state != DBG_IDLE)
+		return 1;
+	if ((s->mask - index) / size < room)
+		room = (s->mask - index) / size;
+	return left < room ? left : room;
+}
+
+/* n elements of one page, n > 1. Returns how many: a write may end the VM. */
+static uint64_t transfer_batch(struct vcpu *v, const struct string_io *s, uint64_t n, enum gva_status *st)
+{
+	const struct exit *e = &v->exit;
+	unsigned size = e->u.io.size;
+	uint8_t *p = gva_span(v, s->at, n * size, s->in, st);
+	uint64_t i = 0;
+
+	for (; p && i < n && !v->stopped; i++, p += size) {
+		uint32_t value = 0;
+
+		if (s->in) {
+			value = bus_in(v, e->u.io.port, size);
+			memcpy(p, &value, size);
+		} else {
+			memcpy(&value, p, size);
+			bus_out(v, e->u.io.port, size, value);
+		}
+	}
+	return i;
+}
+
+/* A REP string instruction has a boundary behind each element: traps are taken there, with RIP at the instruction and RF set (E04, A29). Interrupts come
+ * behind a batch. */
 static __attribute__((noinline)) void string_io(struct vcpu *v)
 {
 	struct string_io s = { .in = v->exit.u.io.in };
 	unsigned size = v->exit.u.io.size;
+	uint64_t n, bytes;
 	uint32_t hits;
+	enum gva_status st;
 
-	if (!fetch_decode(v, DEC_INS, DEC_OUTS, &s.d))
+	if (!fetch_decode_once(v, DEC_INS, DEC_OUTS, &s.d))
 		return;
 	s.mask = s.d.addr_size == 8 ? ~0ull : (1ull << 8 * s.d.addr_size) - 1;
 	s.index = s.in ? GPR_RDI : GPR_RSI;
@@ -104,7 +141,13 @@ static __attribute__((noinline)) void string_io(struct vcpu *v)
 		return;
 	}
 	s.at = string_address(v, &s);
-	switch (transfer(v, &s)) {
+	n = batch_size(v, &s, size);
+	if (n > 1)
+		n = transfer_batch(v, &s, n, &st);
+	else
+		st = transfer(v, &s);
+	n = n ? n : 1;
+	switch (st) {
 	case GVA_OK: break;
 	case GVA_FAULT: return;
 	case GVA_NO_MEMORY:
@@ -114,9 +157,10 @@ static __attribute__((noinline)) void string_io(struct vcpu *v)
 	hits = io_hits(v);
 	if (v->dbg.state != DBG_IDLE)
 		hits |= dbg_bp_hit(&v->dbg, s.in ? DBG_ACCESS_WRITE : DBG_ACCESS_READ, s.at.v, size, v->st.cr4);
-	advance(v, s.index, s.mask, v->rflags & RFLAGS_DF ? 0 - (uint64_t)size : size);
+	bytes = n * size;
+	advance(v, s.index, s.mask, v->rflags & RFLAGS_DF ? 0 - bytes : bytes);
 	if (s.d.rep)
-		advance(v, GPR_RCX, s.mask, ~0ull);
+		advance(v, GPR_RCX, s.mask, 0 - n);
 	if (s.d.rep && (v->r[GPR_RCX] & s.mask) != 0) {
 		vcpu_retired(v, hits);
 		v->rflags |= RFLAGS_RF;

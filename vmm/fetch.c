@@ -37,7 +37,7 @@ static const uint8_t *translate(struct vcpu *v, uint64_t lin, struct walk_result
 {
 	if (!gva_walk(v, (struct gva){ lin }, 0, r) && (!(r->error & WALK_P) || (r->error & WALK_RSVD)))
 		return NULL;
-	return gmem_ptr(v->vm, (struct gpa){ r->pa & ~PAGE_MASK }, 4096);
+	return gva_phys(v, r->pa & ~PAGE_MASK, 4096);
 }
 
 /* Other modes are rare enough to walk each time. */
@@ -49,7 +49,7 @@ static void fill(struct vcpu *v, uint64_t lin, const struct walk_result *r, cons
 	if (!v->live.cr3 || !is_long64(v))
 		return;
 	for (unsigned i = 0; i < r->nr; i++) {
-		c->entry[i] = (const uint64_t *)(const void *)gmem_ptr(v->vm, (struct gpa){ r->at[i] }, 8);
+		c->entry[i] = (const uint64_t *)(const void *)gva_phys(v, r->at[i], 8);
 		c->value[i] = r->value[i];
 	}
 	c->host = host;
@@ -59,7 +59,8 @@ static void fill(struct vcpu *v, uint64_t lin, const struct walk_result *r, cons
 	c->page = lin & ~PAGE_MASK;
 }
 
-const uint8_t *fetch_window(struct vcpu *v, unsigned *n)
+/* keep: what is cached stays, since no instruction that asks the cache is near. */
+static const uint8_t *window(struct vcpu *v, unsigned *n, bool keep)
 {
 	struct walk_result r;
 	uint64_t lin, rest;
@@ -72,7 +73,8 @@ const uint8_t *fetch_window(struct vcpu *v, unsigned *n)
 	host = translate(v, lin, &r);
 	if (!host)
 		return NULL;
-	fill(v, lin, &r, host);
+	if (!keep)
+		fill(v, lin, &r, host);
 	host += lin & PAGE_MASK;
 	*n = room;
 	if (room >= DECODE_MAX_LEN)
@@ -88,6 +90,11 @@ const uint8_t *fetch_window(struct vcpu *v, unsigned *n)
 	memcpy(v->fetch.bytes + room, next, more);
 	*n = DECODE_MAX_LEN;
 	return v->fetch.bytes;
+}
+
+const uint8_t *fetch_window(struct vcpu *v, unsigned *n)
+{
+	return window(v, n, false);
 }
 
 static enum decode_mode decode_mode(const struct vcpu *v)
@@ -112,6 +119,14 @@ bool fetch_decode(struct vcpu *v, enum decode_kind a, enum decode_kind b, struct
 {
 	unsigned n;
 	const uint8_t *p = fetch_window(v, &n);
+
+	return p && decode(p, n, decode_mode(v), d) && (d->kind == a || d->kind == b);
+}
+
+bool fetch_decode_once(struct vcpu *v, enum decode_kind a, enum decode_kind b, struct decoded *d)
+{
+	unsigned n;
+	const uint8_t *p = window(v, &n, true);
 
 	return p && decode(p, n, decode_mode(v), d) && (d->kind == a || d->kind == b);
 }

@@ -44,6 +44,10 @@ static inline __attribute__((always_inline)) unsigned fetch_insn_len(struct vcpu
 /* Wholly decoded, of one of the two kinds. */
 bool fetch_decode(struct vcpu *v, enum decode_kind a, enum decode_kind b, struct decoded *d);
 
+/* The same, for what is far from the instructions whose lengths are asked for: a console's strings must not throw out of the cache what the guest's main
+ * loop does. */
+bool fetch_decode_once(struct vcpu *v, enum decode_kind a, enum decode_kind b, struct decoded *d);
+
 /* Forgets everything: the next fetch walks. */
 void fetch_cache_init(struct fetch_cache *c);
 

@@ -6,11 +6,11 @@
 #include "arch/x86/def/msr.h"
 #include "arch/x86/def/seg.h"
 #include "arch/x86/insn.h"
+#include "vmm/apic.h"
 #include "vmm/backend.h"
 #include "vmm/cpuid.h"
 #include "vmm/fetch.h"
 
-#define APIC_BASE_RESET 0xfee00100ull /* BSP; not enabled: CPUID has no APIC */
 #define MISC_ENABLE_VALUE 0x1801ull   /* fast strings; BTS and PEBS unavailable */
 
 static bool canonical(uint64_t a)
@@ -47,10 +47,11 @@ static bool read_rare(struct vcpu *v, uint32_t msr, uint64_t *val)
 {
 	uint64_t *field;
 
+	if (apic_is_msr(msr))
+		return vlapic_rdmsr(&v->apic, msr, val, rdtsc());
 	switch (msr) {
 	case MSR_DEBUGCTL: *val = v->dbg.debugctl; return true;
-	case MSR_TSC: *val = rdtsc(); return true;
-	case MSR_APIC_BASE: *val = APIC_BASE_RESET; return true;
+	case MSR_TSC: *val = rdtsc() + v->tsc_offset; return true;
 	case MSR_BIOS_SIGN_ID: case MSR_MTRRCAP: case MSR_MCG_CAP: *val = 0; return true;
 	case MSR_LASTBRANCHFROMIP: case MSR_LASTBRANCHTOIP: case MSR_LASTINTFROMIP: case MSR_LASTINTTOIP:
 		if (!cpuid_amd() || (v->dbg.feat & DBG_FEAT_LBR))
@@ -66,6 +67,12 @@ static bool read_rare(struct vcpu *v, uint32_t msr, uint64_t *val)
 		vcpu_need(v, VST_SEG);
 		*val = v->st.seg[msr == MSR_FS_BASE ? SEG_FS : SEG_GS].base;
 		return true;
+	}
+	if (v->nested) {
+		int done = v->be->nested->msr(v, msr, false, val);
+
+		if (done >= 0)
+			return done;
 	}
 	field = plain_field(v, msr);
 	if (!field)
@@ -90,9 +97,11 @@ static bool write_efer(struct vcpu *v, uint64_t val)
 	struct vcpu_state *st = &v->st;
 
 	vcpu_need(v, VST_CR);
-	if (val & ~cpuid_efer_mask())
+	if (val & ~(cpuid_efer_mask() | (v->nested ? v->be->nested->efer : 0)))
 		return false;
 	if (((st->efer ^ val) & EFER_LME) && (st->cr0 & CR0_PG))
+		return false;
+	if (v->nested && v->be->nested->msr(v, MSR_EFER, true, &val) == 0)
 		return false;
 	val = (val & ~EFER_LMA) | (st->efer & EFER_LMA); /* LMA is hardware's */
 	if (val == st->efer)
@@ -148,12 +157,13 @@ static bool write_plain(struct vcpu *v, uint32_t msr, uint64_t val)
 
 static bool msr_write(struct vcpu *v, uint32_t msr, uint64_t val)
 {
+	if (apic_is_msr(msr))
+		return vlapic_wrmsr(&v->apic, msr, val, rdtsc());
 	switch (msr) {
 	case MSR_EFER: return write_efer(v, val);
 	case MSR_DEBUGCTL: return dbg_wrmsr_debugctl(&v->dbg, val);
 	case MSR_DR0_ADDR_MASK: case MSR_DR1_ADDR_MASK: case MSR_DR1_ADDR_MASK + 1: case MSR_DR1_ADDR_MASK + 2:
 		return dbg_wrmsr_mask(&v->dbg, mask_slot(msr), val);
-	case MSR_APIC_BASE: return val == APIC_BASE_RESET;
 	case MSR_BIOS_SIGN_ID: return val == 0;
 	case MSR_MISC_ENABLE: return !cpuid_amd() && val == MISC_ENABLE_VALUE;
 	case MSR_HWCR: return cpuid_amd() && val == 0;
@@ -164,6 +174,12 @@ static bool msr_write(struct vcpu *v, uint32_t msr, uint64_t val)
 		v->st.seg[msr == MSR_FS_BASE ? SEG_FS : SEG_GS].base = val;
 		vcpu_dirty(v, VST_SEG);
 		return true;
+	}
+	if (v->nested) {
+		int done = v->be->nested->msr(v, msr, true, &val);
+
+		if (done >= 0)
+			return done;
 	}
 	return write_plain(v, msr, val);
 }
@@ -187,6 +203,8 @@ static __attribute__((noinline)) void other_msr(struct vcpu *v, unsigned len)
 		vcpu_skip(v, len);
 	else
 		vcpu_raise(v, VEC_GP, true, 0);
+	if (apic_is_msr(msr))
+		apic_changed(v);
 }
 
 static __attribute__((noinline)) void msr_slow(struct vcpu *v)

@@ -10,7 +10,9 @@
 #include "arch/x86/def/hypercall.h"
 #include "arch/x86/def/seg.h"
 #include "arch/x86/insn.h"
+#include "arch/x86/lapic.h"
 #include "arch/x86/tsc.h"
+#include "vmm/apic.h"
 #include "vmm/fetch.h"
 #include "vmm/fpu.h"
 #include "vmm/trace.h"
@@ -24,7 +26,7 @@ static inline bool fast_hypercall(struct vcpu *v)
 {
 	unsigned len;
 
-	if (!v->vm->lab || (v->rflags & RFLAGS_TF) || vcpu_cpl(v) != 0)
+	if (!v->vm->lab || v->level || (v->rflags & RFLAGS_TF) || vcpu_cpl(v) != 0)
 		return false;
 	len = fetch_insn_len(v, DEC_VMMCALL); /* VMX tells the length */
 	if (!len)
@@ -46,7 +48,7 @@ static inline bool fast_db(struct vcpu *v, struct cpu *c)
 	const struct exit *e = &v->exit;
 
 	if (e->u.exc.vector != VEC_DB || v->dbg.state != DBG_LIVE || e->u.exc.db.cls == DBG_ICEBP || e->vectoring.type != EVENT_NONE ||
-	    v->exception.type != EVENT_NONE)
+	    v->exception.type != EVENT_NONE || v->level)
 		return false;
 	/* What hardware has in the control block is newer than vm_*, and a change of one of them commits them all. */
 	if (!(v->be->dbg_caps & DBG_CAP_DB_APPLIED) || v->dbg.debugctl) {
@@ -132,27 +134,63 @@ static void account(struct vcpu *v, uint64_t now)
 	v->since_tsc = now;
 }
 
+static void check_budget(struct vcpu *v)
+{
+	if (v->run_tsc > v->budget_tsc)
+		vcpu_stop(v, EXIT_BUDGET, "budget of %u ms used up after %lu exits, rip=0x%lx", v->vm->budget_ms, v->exits, v->rip);
+}
+
+static void new_slice(struct vcpu *v, struct cpu *c, uint64_t now)
+{
+	v->slice_end = now + tsc_from_us(SLICE_US);
+	c->slice_end_tsc = v->slice_end;
+}
+
+void run_timer(struct vcpu *v)
+{
+	struct cpu *c = this_cpu();
+
+	if (v->apic.expiry == VLAPIC_NEVER)
+		return;
+	if (v->apic.expiry < c->slice_end_tsc)
+		c->slice_end_tsc = v->apic.expiry;
+	lapic_alarm(v->apic.expiry);
+}
+
 static __attribute__((noinline)) void end_of_slice(struct vcpu *v, struct cpu *c)
 {
 	uint64_t now = rdtsc();
 
 	account(v, now);
-	if (v->run_tsc > v->budget_tsc)
-		vcpu_stop(v, EXIT_BUDGET, "budget of %u ms used up after %lu exits, rip=0x%lx", v->vm->budget_ms, v->exits, v->rip);
-	c->slice_end_tsc = now + tsc_from_us(SLICE_US);
-	if (run_peer(v))
-		vcpu_leave(v);
+	check_budget(v);
+	apic_tick(v, now);
+	if (now >= v->slice_end) {
+		new_slice(v, c, now);
+		if (run_peer(v))
+			vcpu_leave(v);
+	} else {
+		c->slice_end_tsc = v->slice_end;
+	}
+	if (!v->leave)
+		run_timer(v);
 }
 
-static void run_vcpu(struct vcpu *v, struct cpu *c)
+static __attribute__((noinline)) void begin(struct vcpu *v, struct cpu *c)
 {
 	v->leave = false;
 	v->since_tsc = rdtsc();
-	c->slice_end_tsc = v->since_tsc + tsc_from_us(SLICE_US);
+	apic_tick(v, v->since_tsc);
+	new_slice(v, c, v->since_tsc);
+	run_timer(v);
 	if (!v->started) {
 		v->started = true;
 		log_printf("drover: vm %s: first entry tsc=%lu\n", v->vm->name, rdtsc());
 	}
+}
+
+static __attribute__((noinline)) void run_vcpu(struct vcpu *v, struct cpu *c)
+{
+	begin(v, c);
 	for (;;) {
 		irq_disable();
 		run_once(v, c);
@@ -170,12 +208,60 @@ static void run_vcpu(struct vcpu *v, struct cpu *c)
 
 /* ---- Groups ---- */
 
+bool run_timer_wakes(const struct vcpu *v)
+{
+	return (v->rflags & RFLAGS_IF) && vlapic_will_wake(&v->apic);
+}
+
+/* Ends a HLT for which the timer has come. */
+static bool can_run(struct vcpu *p, uint64_t now)
+{
+	if (p->stopped)
+		return false;
+	if (!p->halted)
+		return true;
+	apic_tick(p, now);
+	if (!(p->rflags & RFLAGS_IF) || event_irq(p) < 0)
+		return false;
+	p->halted = false;
+	return true;
+}
+
 struct vcpu *run_peer(struct vcpu *v)
 {
 	for (struct vcpu *p = v->peer; p != v; p = p->peer)
-		if (!p->stopped && !p->halted)
+		if (can_run(p, p->halted ? rdtsc() : 0))
 			return p;
 	return NULL;
+}
+
+/* All that are left have halted: sleeps until the timer of one is due, which can then run. The time counts for each of them, so that a timer that never
+ * comes ends with the budget. NULL: nobody waits for one. */
+static __attribute__((noinline)) struct vcpu *wait_for_timer(struct vcpu *v)
+{
+	for (;;) {
+		uint64_t start = rdtsc(), due = VLAPIC_NEVER, gone;
+		struct vcpu *p = v;
+
+		do {
+			if (can_run(p, start))
+				return p;
+			if (!p->stopped && run_timer_wakes(p) && p->apic.expiry < due)
+				due = p->apic.expiry;
+			p = p->peer;
+		} while (p != v);
+		if (due == VLAPIC_NEVER)
+			return NULL;
+		irq_disable();
+		lapic_alarm(due);
+		irq_enable_and_hlt();
+		gone = rdtsc() - start;
+		do {
+			p->run_tsc += p->stopped ? 0 : gone;
+			check_budget(p);
+			p = p->peer;
+		} while (p != v);
+	}
 }
 
 /* What hardware does not switch per entry changes hands here, and only when the vcpu changes (rule H15). */
@@ -213,8 +299,11 @@ void run_group(struct vcpu *first, struct cpu *c)
 		load(v, c);
 		run_vcpu(v, c);
 		next = run_peer(v);
-		if (!next && (v->stopped || v->halted))
-			break;
+		if (!next && (v->stopped || v->halted)) {
+			next = wait_for_timer(v);
+			if (!next)
+				break;
+		}
 		if (next)
 			v = next;
 	}

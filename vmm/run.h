@@ -11,6 +11,10 @@ void run_group(struct vcpu *first, struct cpu *c);
 /* event_select() when something waits. */
 void event_select_slow(struct vcpu *v);
 
+/* The interrupt that the CPU would take if IF and shadows let it, the lab's or the APIC's, or -1; and its acknowledgement. */
+int event_irq(const struct vcpu *v);
+void event_take_irq(struct vcpu *v, uint8_t vector);
+
 /* Chooses what the next entry injects. Once per outer entry. */
 static inline void event_select(struct vcpu *v)
 {
@@ -20,6 +24,12 @@ static inline void event_select(struct vcpu *v)
 
 /* The exit in v->exit, with host interrupts open and the debug state in v->dbg. */
 void exit_handle(struct vcpu *v);
+
+/* The guest's APIC timer has been set, or the host's timer has come: the next exit is in time for it. For the vcpu that runs on this CPU. */
+void run_timer(struct vcpu *v);
+
+/* Will its APIC timer end a HLT? */
+bool run_timer_wakes(const struct vcpu *v);
 
 /* Another vcpu of the group that can run, or NULL. */
 struct vcpu *run_peer(struct vcpu *v);

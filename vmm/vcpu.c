@@ -34,6 +34,10 @@ void vcpu_reset(struct vcpu *v, uint64_t rip)
 	memset(&v->st, 0, sizeof(v->st));
 	v->rip = rip;
 	v->rflags = RFLAGS_BIT1;
+	v->level = v->exit.level = v->held = 0;
+	v->tsc_offset = 0;
+	if (v->nested)
+		v->be->nested->reset(v);
 	v->st.cr0 = CR0_PE | CR0_ET;
 	v->st.pat = MSR_PAT_RESET;
 	for (enum seg_index i = SEG_ES; i <= SEG_GS; i++)
@@ -46,7 +50,7 @@ void vcpu_reset(struct vcpu *v, uint64_t rip)
 	v->nmi_pending = v->event_pending = v->halted = false;
 	memset(v->irq_pending, 0, sizeof(v->irq_pending));
 	v->want_intr_window = v->want_nmi_window = v->debugctl_open = false;
-	v->cr8 = 0;
+	vlapic_reset(&v->apic);
 	v->dbg.feat = cpuid_dbg_feat();
 	v->dbg.feat |= (uint8_t)v->be->dbg_given(this_cpu(), v->dbg.feat);
 	dbg_vcpu_reset(&v->dbg);
@@ -55,6 +59,33 @@ void vcpu_reset(struct vcpu *v, uint64_t rip)
 		v->dbg.vm_dr6 = DR6_INIT; /* not used, and run.c's short cut compares it */
 	fetch_cache_init(&v->fetch);
 	vcpu_dirty(v, VST_ALL);
+}
+
+/* SDM "Processor State After Power-up, Reset, or INIT". */
+void vcpu_init(struct vcpu *v)
+{
+	struct vcpu_state was;
+	uint64_t base = v->apic.base;
+
+	vcpu_need(v, VST_MSR);
+	was = v->st;
+	vcpu_reset(v, 0xfff0);
+	v->apic.base = base;
+	v->st.cr0 = CR0_CD | CR0_NW | CR0_ET;
+	for (enum seg_index i = SEG_ES; i <= SEG_GS; i++)
+		set_seg(v, i, 0, SEG_AR_DATA16, 0xffff);
+	set_seg(v, SEG_CS, 0xf000, SEG_AR_CODE16, 0xffff);
+	v->st.seg[SEG_CS].base = 0xffff0000;
+	v->st.star = was.star;
+	v->st.lstar = was.lstar;
+	v->st.cstar = was.cstar;
+	v->st.sfmask = was.sfmask;
+	v->st.kernel_gs_base = was.kernel_gs_base;
+	v->st.sysenter_cs = was.sysenter_cs;
+	v->st.sysenter_esp = was.sysenter_esp;
+	v->st.sysenter_eip = was.sysenter_eip;
+	v->st.pat = was.pat;
+	v->st.tsc_aux = was.tsc_aux;
 }
 
 void vcpu_stop(struct vcpu *v, unsigned code, const char *fmt, ...)
@@ -70,7 +101,7 @@ void vcpu_stop(struct vcpu *v, unsigned code, const char *fmt, ...)
 	v->stopped = true;
 	vcpu_leave(v);
 	v->exit_code = code;
-	uart16550_flush(&v->vm->bus->uart);
+	bus_flush(v->vm->bus);
 	log_printf("drover: vm %s: stopped: %s\n", v->vm->name, why);
 }
 

@@ -9,6 +9,7 @@
 
 #include "arch/x86/dbg.h"
 #include "arch/x86/percpu.h"
+#include "vmm/dev/lapic.h"
 #include "vmm/event.h"
 #include "vmm/exit.h"
 
@@ -37,7 +38,7 @@ enum {
 	VST_SHADOW = 1u << 5, /* shadow, nmi_blocked, pending_dbg */
 	VST_DBG = 1u << 6,    /* dbg.vm_dr6, vm_dr7, vm_debugctl, vm_intercept (commit is on dbg.vm_dirty as well) */
 	VST_CR2 = 1u << 7,
-	VST_CTL = 1u << 8,    /* want_intr_window, want_nmi_window, debugctl_open (write only) */
+	VST_CTL = 1u << 8,    /* want_intr_window, want_nmi_window, debugctl_open, apic.tpr (write only) */
 };
 
 #define VST_ALL 0x1ffu
@@ -94,6 +95,9 @@ struct fetch_cache {
 	uint8_t bytes[16];        /* an instruction that crosses pages is collected here */
 };
 
+/* SVM's GIF is 0, or a guest's guest may not be interrupted. */
+enum { VCPU_HELD_INTR = 1, VCPU_HELD_NMI = 2 };
+
 struct vcpu {
 	/* Always in step with hardware between runs: the backend loads and stores these on every run(). Offsets are asserted for assembly. */
 	uint64_t r[GPR_NR]; /* offset 0 */
@@ -110,12 +114,15 @@ struct vcpu {
 	struct event inject;    /* to be injected by the next run(); the backend clears type once it has been handed to hardware */
 	struct event exception; /* pending, not yet selected: EVENT_FAULT or EVENT_NONE */
 	bool nmi_pending;
-	uint64_t irq_pending[4]; /* by vector, from the lab */
+	uint64_t irq_pending[4]; /* by vector, from the lab: as from an 8259, past the APIC and its priorities */
 	bool want_intr_window, want_nmi_window;
+	uint8_t held;           /* VCPU_HELD_*: what waits whatever RFLAGS and the shadow say. Set by nested.h's backend, which then sets event_pending */
 	bool debugctl_open;     /* lab: RDMSR of DEBUGCTL is not intercepted */
 	bool halted;
 
-	unsigned level;         /* 0 now; nesting keeps a context per level */
+	uint8_t level;          /* 0: the guest itself runs; 1: its own guest does (nested.h) */
+	void *nested;           /* the backend's, of the levels above; NULL: the guest has no such feature */
+	uint64_t tsc_offset;    /* of what runs: TSC that it reads less the host's */
 	const struct backend *be;
 	struct vm *vm;
 	void *hw;               /* the backend's own: control block(s), host-physical addresses */
@@ -131,7 +138,6 @@ struct vcpu {
 	bool event_pending;     /* event_select() has something to look at: exception, NMI or IRQ */
 	bool leave;             /* set by vcpu_leave(): stopped, or give way to the peer */
 	bool started;           /* has been entered once */
-	uint8_t cr8;
 	struct trace_ring *trace;
 	uint64_t budget_tsc;    /* run_tsc beyond this: stopped */
 	uint64_t since_tsc;     /* host TSC up to which run_tsc counts */
@@ -141,10 +147,14 @@ struct vcpu {
 	struct vcpu *peer;      /* next vcpu of the group, a ring; itself when alone */
 	struct vcpu_live live;  /* set by vcpu_init of the backend, or left NULL */
 	struct fetch_cache fetch;
+	struct vlapic apic;
+	uint64_t slice_end;     /* host TSC; the loop may have to look earlier: cpu.slice_end_tsc */
 };
 
 /* To the state after RESET as multiboot leaves a machine: flat 32-bit protected mode, entry in RIP, all groups dirty. */
 void vcpu_reset(struct vcpu *v, uint64_t rip);
+/* To the state after INIT: real mode at the reset vector. Its MSRs, x87 and APIC_BASE stay. */
+void vcpu_init(struct vcpu *v);
 
 /* The guest's run is over: logs "stopped: ..." and leaves the run loop. The first call counts. code: enum exit_code. */
 void vcpu_stop(struct vcpu *v, unsigned code, const char *fmt, ...) __attribute__((format(printf, 3, 4), cold));

@@ -8,6 +8,7 @@
 #include "arch/x86/percpu.h"
 #include "arch/x86/pmem.h"
 #include "arch/x86/tsc.h"
+#include "vmm/acpitab.h"
 #include "vmm/backend.h"
 #include "vmm/bus.h"
 #include "vmm/fpu.h"
@@ -38,6 +39,7 @@ static bool load_image(struct vm *vm, const struct vm_config *cfg)
 		return false;
 	}
 	loader_place(cfg->image.data, &im, vm->ram);
+	acpitab_build(vm->ram);
 	info = mbinfo_build(vm->ram, vm->ram_size, im.end, cfg, &need);
 	if (!info) {
 		log_printf("drover: vm %s: cannot load its module: needs %lu MiB of memory with its own modules, but the VM has %lu MiB\n", vm->name,
@@ -67,15 +69,17 @@ static struct vm *alloc_parts(const struct vm_config *cfg, const struct backend 
 	vm->group = cfg->group;
 	vm->lab = cfg->lab;
 	vm->bus_lock_exit = cfg->bus_lock_exit;
+	vm->nested = be->nested ? (uint8_t)cfg->nested : NESTED_OFF;
 	vm->budget_ms = cfg->budget_ms;
 	vm->cmdline = cfg->cmdline;
 	vm->be = be;
 	vm->bus = &p->bus;
 	vm->vcpu = &p->vcpu;
-	uart16550_init(&p->bus.uart, vm->name);
+	bus_init(&p->bus, vm->name);
 	p->vcpu.be = be;
 	p->vcpu.dbg.policy = (uint8_t)cfg->dbg_policy;
 	p->vcpu.vm = vm;
+	p->vcpu.apic.min_period = tsc_from_us(VLAPIC_MIN_PERIOD_US);
 	p->vcpu.peer = &p->vcpu;
 	p->vcpu.live.shadow = &unknown_shadow;
 	p->vcpu.live.cpl = &unknown_cpl;
@@ -121,7 +125,7 @@ struct vm *vm_create(const struct vm_config *cfg, const struct backend *be, unsi
 		vm_destroy(vm);
 		return NULL;
 	}
-	if (!be->vm_init(vm) || !be->vcpu_init(vm->vcpu)) {
+	if (!be->vm_init(vm) || !be->vcpu_init(vm->vcpu) || (vm->nested != NESTED_OFF && !be->nested->init(vm->vcpu))) {
 		log_printf("drover: vm %s: the %s backend cannot set it up\n", vm->name, be->name);
 		vm_destroy(vm);
 		return NULL;
@@ -136,6 +140,8 @@ void vm_destroy(struct vm *vm)
 	struct vm_parts *p = (struct vm_parts *)(void *)vm;
 
 	_Static_assert(offsetof(struct vm_parts, vm) == 0, "vm_destroy");
+	if (vm->vcpu->nested)
+		vm->be->nested->destroy(vm->vcpu);
 	if (vm->vcpu->hw)
 		vm->be->vcpu_destroy(vm->vcpu);
 	if (vm->hw)

@@ -18,6 +18,7 @@ struct vm {
 	unsigned id;
 	unsigned group;      /* VMs of one group > 0 alternate on a CPU */
 	bool lab;
+	uint8_t nested;      /* enum nested_option */
 	bool bus_lock_exit;  /* the host is told of each bus lock, where the CPU can (V21) */
 	unsigned budget_ms;
 	uint8_t *ram;        /* host pointer to guest-physical 0 */
@@ -45,6 +46,7 @@ struct vm_config {
 	unsigned id, group, mem_mib, budget_ms;
 	bool lab, bus_lock_exit;
 	unsigned dbg_policy; /* enum dbg_policy */
+	unsigned nested;     /* enum nested_option */
 	struct vm_module image;
 	const char *cmdline;
 	unsigned nr_modules;

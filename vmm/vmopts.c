@@ -3,6 +3,7 @@
 #include "vmm/vmopts.h"
 
 #include "arch/lib/string.h"
+#include "vmm/nested.h"
 
 static bool number(const char *s, uint64_t min, uint64_t max, unsigned *out)
 {
@@ -29,6 +30,12 @@ static bool option(const char *t, struct vmopts *o)
 		o->lab = true;
 	else if (str_eq(t, "buslock=exit"))
 		o->bus_lock_exit = true;
+	else if (str_eq(t, "nested=on"))
+		o->nested = NESTED_ON;
+	else if (str_eq(t, "nested=off"))
+		o->nested = NESTED_OFF;
+	else if (str_eq(t, "nested=locked"))
+		o->nested = NESTED_LOCKED;
 	else if (str_starts(t, "vm="))
 		return name(t + 3, o->name);
 	else if (str_starts(t, "mem="))

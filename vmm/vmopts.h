@@ -14,11 +14,12 @@ struct vmopts {
 	char module_of[VM_NAME_MAX]; /* not empty: no VM of its own, but a module for that one */
 	unsigned mem_mib, budget_ms, group;
 	bool lab, bus_lock_exit;
+	uint8_t nested; /* enum nested_option */
 	const char *cmdline; /* after "--", verbatim; points into the string */
 };
 
 #define VMOPTS_MEM_MIN 4u
-#define VMOPTS_MEM_MAX 65536u
+#define VMOPTS_MEM_MAX 4064u /* one range, which ends below the APIC's page */
 
 /* *o has the defaults on entry. False: bad is the token that is unknown or has a bad value. */
 bool vmopts_parse(const char *s, struct vmopts *o, char *bad, size_t bad_cap);

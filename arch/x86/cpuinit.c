@@ -14,7 +14,7 @@
 void cpuinit(void)
 {
 	struct cpuid_regs r = cpuid(1, 0);
-	uint64_t cr4 = read_cr4() | CR4_OSFXSR | CR4_OSXMMEXCPT | CR4_MCE;
+	uint64_t cr4 = read_cr4() | CR4_OSFXSR | CR4_OSXMMEXCPT | (r.edx & CPUID_1_EDX_MCE ? CR4_MCE : 0);
 
 	if (r.ecx & CPUID_1_ECX_XSAVE)
 		cr4 |= CR4_OSXSAVE;

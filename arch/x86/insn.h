@@ -139,6 +139,11 @@ static inline void irq_enable(void)
 }
 
 /* Opens interrupts for exactly one instruction boundary and waits there: nothing can slip between the two. */
+static inline void rep_outsb(uint16_t port, const void *p, uint64_t n)
+{
+	__asm__ volatile("cld; rep outsb" : "+S"(p), "+c"(n) : "d"(port) : "memory");
+}
+
 static inline void irq_enable_and_hlt(void)
 {
 	__asm__ volatile("sti; hlt" : : : "memory");

@@ -15,6 +15,7 @@
 
 #define PIC1 0x20
 #define PIC2 0xa0
+#define ALARM_MIN_HZ 200000u /* 5 us: an interrupt sooner than that keeps the host from its work */
 
 static bool x2apic;
 static volatile uint32_t *mmio; /* xAPIC registers; NULL until on, and in x2APIC mode */
@@ -81,12 +82,37 @@ void ioapic_mask_all(uint64_t pa)
 	}
 }
 
+static uint64_t timer_hz; /* behind the divider */
+static uint32_t tick_count;
+static bool alarm_set;
+
+/* In periodic mode a new count begins at once, and is what every further round begins with. */
 static bool on_timer(struct trapframe *tf)
 {
 	(void)tf;
+	if (alarm_set) {
+		alarm_set = false;
+		lapic_write(APIC_TIMER_INITIAL, tick_count);
+	}
 	this_cpu()->ticks = this_cpu()->ticks + 1;
 	lapic_eoi();
 	return true;
+}
+
+void lapic_alarm(uint64_t tsc)
+{
+	uint64_t now = rdtsc(), least = timer_hz / ALARM_MIN_HZ, count = least;
+
+	if (tsc > now && tsc - now > tsc_from_us(1000000 / HOST_TICK_HZ))
+		return; /* the tick comes first, and who waits asks again */
+	if (tsc > now)
+		count = (tsc - now) * (timer_hz / 1000) / tsc_khz + 2; /* rather a little late than twice */
+	if (count < least || count == 0)
+		count = least + 1;
+	if (count >= tick_count)
+		return;
+	alarm_set = true;
+	lapic_write(APIC_TIMER_INITIAL, (uint32_t)count);
 }
 
 static bool on_kick(struct trapframe *tf)
@@ -155,8 +181,7 @@ static uint64_t measure_timer(void)
 
 void lapic_init(enum lapic_mode mode)
 {
-	uint64_t hz;
-	uint32_t count, max_lvt;
+	uint32_t max_lvt;
 
 	if (!(cpuid(1, 0).edx & CPUID_1_EDX_APIC))
 		panic("the CPU has no local APIC");
@@ -176,11 +201,11 @@ void lapic_init(enum lapic_mode mode)
 	lapic_write(APIC_LVT_LINT1, APIC_LVT_NMI);
 	lapic_write(APIC_LVT_ERROR, VEC_LAPIC_ERROR);
 	lapic_eoi(); /* what firmware left in service */
-	hz = measure_timer();
-	count = (uint32_t)(hz / HOST_TICK_HZ);
-	if (count == 0)
-		panic("the LAPIC timer does not run: %lu Hz by a TSC of %lu kHz", hz, tsc_khz);
+	timer_hz = measure_timer();
+	tick_count = (uint32_t)(timer_hz / HOST_TICK_HZ);
+	if (tick_count == 0)
+		panic("the LAPIC timer does not run: %lu Hz by a TSC of %lu kHz", timer_hz, tsc_khz);
 	lapic_write(APIC_LVT_TIMER, APIC_LVT_PERIODIC | VEC_TIMER);
-	lapic_write(APIC_TIMER_INITIAL, count);
+	lapic_write(APIC_TIMER_INITIAL, tick_count);
 	this_cpu()->apic_id = lapic_id();
 }

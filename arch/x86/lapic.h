@@ -29,6 +29,8 @@ void lapic_init(enum lapic_mode mode);
 
 /* An interrupt to this CPU, taken as soon as interrupts open: with them off before an entry, a guest exits at its first instruction. */
 void lapic_kick(void);
+/* The tick's interrupt comes at about this TSC value instead, if that is sooner; a few us at the least. The tick goes on from there. */
+void lapic_alarm(uint64_t tsc);
 void lapic_eoi(void); /* harmless before lapic_init */
 uint32_t lapic_id(void);
 bool lapic_is_x2apic(void);

@@ -74,13 +74,16 @@ static void detect(void)
 		env.rdtscp = r[3] >> 27 & 1;
 	}
 	detect_hypervisor();
+	cpuid(env.amd ? 0x80000001 : 1, 0, r);
+	env.nested = env.drover && (r[2] >> (env.amd ? 2 : 5) & 1);
 	if (env.lab)
 		env.policy = (unsigned)hypercall(HC_LAB_POLICY, 0, 0, 0) % NR_POLICIES;
 }
 
 /* ---- Exits on demand ---- */
 
-uint64_t hypercall(uint64_t nr, uint64_t rbx, uint64_t rcx, uint64_t rdx)
+/* One copy: drover knows the length of an instruction on the page that it fetched from last, and on another the exit is not a fast one. */
+__attribute__((noinline)) uint64_t hypercall(uint64_t nr, uint64_t rbx, uint64_t rcx, uint64_t rdx)
 {
 	if (env.amd)
 		__asm__ volatile("vmmcall" : "+a"(nr), "+b"(rbx), "+c"(rcx), "+d"(rdx)::"memory");

@@ -10,6 +10,7 @@
 static const uint8_t starts[][3] = {
 	{ 2, 0x0f, 0xa2 }, { 2, 0x0f, 0x30 }, { 2, 0x0f, 0x32 }, { 1, 0xf4 }, { 2, 0x0f, 0x01 }, { 2, 0x0f, 0x08 }, { 2, 0x0f, 0x09 }, { 2, 0x0f, 0x33 },
 	{ 2, 0x0f, 0x06 }, { 1, 0x90 }, { 1, 0xf1 }, { 1, 0xe4 }, { 1, 0xe5 }, { 1, 0xe6 }, { 1, 0xe7 }, { 1, 0xec }, { 1, 0xed }, { 1, 0xee }, { 1, 0xef },
+	{ 1, 0x88 }, { 1, 0x89 }, { 1, 0x8a }, { 1, 0x8b }, { 1, 0xa0 }, { 1, 0xa1 }, { 1, 0xa2 }, { 1, 0xa3 }, { 1, 0xc6 }, { 1, 0xc7 }, { 2, 0xc7, 0x05 },
 	{ 1, 0x6c }, { 1, 0x6d }, { 1, 0x6e }, { 1, 0x6f }, { 2, 0x0f, 0x20 }, { 2, 0x0f, 0x21 }, { 2, 0x0f, 0x22 }, { 2, 0x0f, 0x23 }, { 1, 0x0f }, { 0 },
 };
 #define NR_STARTS (sizeof(starts) / sizeof(starts[0]))
@@ -37,6 +38,12 @@ static unsigned kind_of(const cs_insn *in)
 	for (unsigned i = 0; i < sizeof(same) / sizeof(same[0]); i++)
 		if (same[i].id == in->id)
 			return same[i].kind;
+	if (in->id == X86_INS_MOV || in->id == X86_INS_MOVABS) {
+		uint8_t op = x->opcode[0];
+
+		if ((op & 0xfc) == 0xa0 || (((op & 0xfc) == 0x88 || (op & 0xfe) == 0xc6) && x->modrm < 0xc0))
+			return DEC_MOV;
+	}
 	if (in->id == X86_INS_MOV && x->opcode[0] == 0x0f && (x->opcode[1] & 0xfc) == 0x20)
 		return x->opcode[1] & 1 ? DEC_MOV_DR : DEC_MOV_CR;
 	return DEC_NONE;

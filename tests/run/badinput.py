@@ -127,6 +127,30 @@ def fault_cases(where):
     ]
 
 
+def inner_cases(where):
+    """drover as its own guest, with a module of its own: it finds a whole machine, calibrates its clock, and misses only SVM and VMX."""
+    def inner(name, options, mode):
+        return Case(name, where, "EXIT_ERROR",
+                    (r"^drover: vm inner: 96 MiB, .*, command line '%s'" % options,
+                     r"^\[inner\] drover: started by multiboot 1, loader 'drover', 1 modules",
+                     r"^\[inner\] drover: command line '%s'" % options,
+                     r"^\[inner\] drover: memory: 95 MiB in the map, 9\d MiB free",
+                     r"^\[inner\] drover: acpi: revision 2 from the BIOS area, 2 tables, MADT 0xf\w+, FADT 0xf\w+, 1 CPUs \(1 runs\), 0 IOAPICs",
+                     r"^\[inner\] drover: timer: 100 Hz by the LAPIC \(%s\), TSC \d+ kHz \(from (hypervisor leaf|CPUID 0x15)\)" % mode,
+                     r"^\[inner\] drover: backend svm refused: SVM: CPU has none", r"^\[inner\] drover: backend vmx refused: VMX: CPU lacks VMX",
+                     r"^\[inner\] drover: verdict FAIL code=0x23", r"^drover: vm inner: ended: status 0x23"),
+                    ((rungs.DROVER, "vm=inner mem=96 -- %s" % options),
+                     (rungs.GUEST, "module-of=inner -- guest.elf vm=l2 lab -- scenario=%s" % AFTER)),
+                    never=(r"LAPIC error", r"^\[inner\] \[inner\]"), mem=160)
+    cases = [inner("inner-drover", "screen=off", "xapic"), inner("inner-drover-x2apic", "screen=off apic=x2apic", "x2apic")]
+    if where == "qemu":  # and with SVM: its guest is a guest's guest, whose debug state is right (H11, group M)
+        cases.append(Case("inner-drover-svm", where, "EXIT_PASS",
+                          (r"^\[inner\] drover: backend svm$", r"^\[inner\] drover: vm l2: ended: status 0x10", r"^drover: vm inner: ended: status 0x10"),
+                          ((rungs.DROVER, "vm=inner mem=96 nested=on -- screen=off"),
+                           (rungs.GUEST, "module-of=inner -- guest.elf vm=l2 lab mem=32 -- scenario=doc0_dr6_once,%s" % AFTER)), mem=160))
+    return cases
+
+
 def guest_cases(where):
     """Guests that misbehave."""
     svm = where == "bochs-svm"
@@ -135,6 +159,10 @@ def guest_cases(where):
         Case("no-memory-there", where, "EXIT_BADMEM", stopped("memory"), guest("touch_nomem")),
         Case("halted", where, "EXIT_HALTED", stopped("halt"), guest("halt_if0")),
         Case("storm-db-code", where, "EXIT_BUDGET", stopped("budget"), guest("storm_db_code"), never=(r"^\[bad\] !",)),
+        Case("apic-no-mov", where, "EXIT_UNHANDLED", stopped("APIC's page was touched by an instruction that is no MOV: gpa=0xfee00080"),
+             guest("apic_or"), never=(r"^\[bad\] !",)),
+        Case("apic-init", where, "EXIT_BADMEM", stopped("memory that it does not have: fetch at gpa=0xfffffff0 .*rip=0xfff0"), guest("apic_init"),
+             never=(r"^\[bad\] !",)),
         Case("some-checks-fail", where, "EXIT_ERROR", (r"^drover: vm bad: ended: status 0x12", NEXT_RAN), guest("always_fails")),
         Case("exit-value-unknown", where, "EXIT_ERROR", (r"^drover: vm bad: .*0x0*5", NEXT_RAN), guest("bad_exit")),
     ]
@@ -171,7 +199,7 @@ def cases():
     """All of them."""
     made = module_cases() + option_cases() + machine_cases() + bare_cases()
     for where in ("qemu", "bochs-svm", "bochs-vmx"):
-        made += guest_cases(where) + fault_cases(where)
+        made += guest_cases(where) + fault_cases(where) + inner_cases(where)
     return made
 
 

@@ -40,6 +40,17 @@ PLANTS = (
     Plant("B46", "doc2_debugctl", ("svm-bochs",)),
     Plant("X19-cpl", "a08_dr_user", ("vmx-bochs",)),
     Plant("X32-fault-rf", "a28_pushed_rf", ("svm-bochs", "vmx-bochs")),
+    Plant("B66", "m04_exit_dr", ("svm-qemu",)),
+    Plant("NS01-upper", "m04_exit_dr", ("svm-qemu",)),
+    Plant("NS02-dr7-left", "m04_exit_dr", ("svm-qemu",)),
+    Plant("NS03-not-merged", "m05_db_exit", ("svm-qemu",)),
+    Plant("NS04-emulated", "m05_db_exit", ("svm-qemu",)),
+    Plant("NS05-lazy", "m07_dr_intercepts", ("svm-qemu",)),
+    Plant("NS07-no-step", "m10_vmrun_tf", ("svm-qemu",)),
+    Plant("NS08-dr6-fixed", "m04_exit_dr", ("svm-qemu",)),
+    Plant("NS09-reintercepted", "n00_nested", ("svm-qemu",)),
+    Plant("NS10-stale", "n01_npt", ("svm-qemu",)),
+    Plant("NS11-gif", "n03_intr", ("svm-qemu",)),
 )
 
 

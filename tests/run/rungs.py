@@ -60,11 +60,15 @@ def with_policies(base):
 RUNGS.update({r.name: r for name in ("svm-qemu", "vmx-bochs") for r in with_policies(RUNGS[name])})
 
 
-def modules(scenarios="all"):
-    """What drover runs: the guest alone; then, when all is asked for, two VMs that share a CPU."""
-    one = ((GUEST, "vm=l2 mem=32 lab -- scenario=%s" % scenarios),)
+def modules(scenarios="all", nested=""):
+    """What drover runs: the guest alone; then, when all is asked for, two VMs that share a CPU. nested: the first may be a hypervisor itself; what asks
+    for the feature's absence then runs in a VM without it, and in one where firmware has locked it off."""
+    one = ((GUEST, "vm=l2 mem=32 lab%s -- scenario=%s" % (nested, scenarios)),)
     if scenarios != "all":
         return one
+    if nested:
+        one += ((GUEST, "vm=plain mem=16 lab -- scenario=hostile_insns,hostile_msrs"),
+                (GUEST, "vm=locked mem=16 nested=locked -- scenario=n04_locked"))
     return one + ((GUEST, "vm=a mem=16 lab group=1 -- scenario=isolation"),
                   (GUEST, "vm=b mem=16 lab group=1 -- scenario=peer"))
 
@@ -81,7 +85,7 @@ def runs(rung, scenarios="all", options=""):
     if rung.policy and "dbg=" not in options:
         options = ("dbg=%s %s" % (rung.policy, options)).strip()
     return [job.Run(kernel=DROVER, cmdline=("backend=%s %s" % (rung.backend, options)).strip(),
-                    modules=modules(scenarios), **common)]
+                    modules=modules(scenarios, " nested=on" if rung.backend == "svm" else ""), **common)]
 
 
 def absent(rung):

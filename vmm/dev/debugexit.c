@@ -25,7 +25,7 @@ void debugexit_write(struct vcpu *v, uint32_t value)
 {
 	if (v->stopped)
 		return;
-	uart16550_flush(&v->vm->bus->uart);
+	bus_flush(v->vm->bus);
 	v->exit_code = code_of(value);
 	v->stopped = true;
 	vcpu_leave(v);

@@ -2,7 +2,6 @@
 /* The virtual 16550: polled, no interrupts, nothing is ever received except in loopback mode. */
 #include "vmm/dev/uart16550.h"
 
-#include "arch/lib/log.h"
 #include "arch/lib/string.h"
 
 #define LCR_DLAB 0x80
@@ -17,39 +16,7 @@
 void uart16550_init(struct uart16550 *u, const char *name)
 {
 	memset(u, 0, sizeof(*u));
-	u->line[0] = '[';
-	str_copy(u->line + 1, 17, name);
-	u->tag = strlen(u->line);
-	memcpy(u->line + u->tag, "] ", 2);
-	u->tag += 2;
-	u->len = u->tag;
-}
-
-static __attribute__((noinline)) void send_line(struct uart16550 *u)
-{
-	u->line[u->len++] = '\n';
-	log_write(u->line, u->len);
-	u->len = u->tag;
-}
-
-void uart16550_flush(struct uart16550 *u)
-{
-	if (u->len > u->tag)
-		send_line(u);
-}
-
-/* Control characters could repaint the host's console: shown as dots. */
-static void put(struct uart16550 *u, uint8_t c)
-{
-	if (c == '\n') {
-		send_line(u);
-		return;
-	}
-	if (c == '\r')
-		return;
-	if (u->len >= UART16550_LINE - 1)
-		send_line(u);
-	u->line[u->len++] = (c >= ' ' && c < 0x7f) || c >= 0xa0 || c == '\t' ? (char)c : '.';
+	line_init(&u->line, name);
 }
 
 void uart16550_write(struct uart16550 *u, unsigned reg, uint8_t value)
@@ -62,7 +29,7 @@ void uart16550_write(struct uart16550 *u, unsigned reg, uint8_t value)
 			u->looped = value;
 			u->has_looped = true;
 		} else {
-			put(u, value);
+			line_put(&u->line, value);
 		}
 		break;
 	case 1:

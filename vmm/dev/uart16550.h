@@ -4,24 +4,21 @@
 #define VMM_DEV_UART16550_H
 
 #include <stdbool.h>
-#include <stddef.h>
 #include <stdint.h>
 
+#include "vmm/dev/line.h"
+
 #define UART16550_REGS 8u
-#define UART16550_LINE 1280u
 
 struct uart16550 {
 	uint8_t ier, lcr, mcr, fcr, scratch, divisor[2], looped;
 	bool has_looped; /* loopback mode: a byte that was sent waits to be received */
-	size_t tag, len; /* bytes of "[NAME] " at the start of line; bytes used */
-	char line[UART16550_LINE];
+	struct line line;
 };
 
 /* name: at most 16 characters. */
 void uart16550_init(struct uart16550 *u, const char *name);
 void uart16550_write(struct uart16550 *u, unsigned reg, uint8_t value); /* reg: 0-7 */
 uint8_t uart16550_read(struct uart16550 *u, unsigned reg);
-/* Sends an unfinished line to the log: at the end of the VM. */
-void uart16550_flush(struct uart16550 *u);
 
 #endif

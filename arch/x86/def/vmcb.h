@@ -201,6 +201,7 @@ _Static_assert(sizeof(struct vmcb) == 4096, "VMCB layout: one page");
 #define VMCB_V_PRIO_MAX (0xfull << 16)
 #define VMCB_V_IGN_TPR (1ull << 20)
 #define VMCB_V_INTR_MASKING (1ull << 24)
+#define VMCB_V_VECTOR (0xffull << 32)
 
 #define VMCB_INT_SHADOW (1ull << 0)
 #define VMCB_NP_ENABLE (1ull << 0)

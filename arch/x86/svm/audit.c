@@ -43,7 +43,7 @@ void svm_dump(struct vcpu *v)
 #define CR4_NEVER 0xffffffffff08e000ull /* all but VME..UMIP, LA57, FSGSBASE..OSXSAVE, SMEP, SMAP, PKE, CET */
 #define EFER_KNOWN 0x36fd01ull          /* SCE LME LMA NXE SVME LMSLE FFXSR TCE MCOMMIT INTWB UAIE AIBRSE */
 
-static bool pat_illegal(uint64_t pat)
+bool svm_pat_illegal(uint64_t pat)
 {
 	for (unsigned i = 0; i < 64; i += 8) {
 		uint64_t type = pat >> i & 0xff;
@@ -54,7 +54,7 @@ static bool pat_illegal(uint64_t pat)
 	return false;
 }
 
-static bool event_illegal(const struct vmcb *b)
+bool svm_event_illegal(const struct vmcb *b)
 {
 	uint64_t ev = b->event_inj, vec = ev & VMCB_EV_VECTOR;
 
@@ -109,10 +109,10 @@ unsigned svm_audit(struct vcpu *v)
 	rule(&a, !(b->intercept[VMCB_I_MISC2] & VMCB_I2_VMRUN), "the VMRUN intercept bit is clear");
 	rule(&a, (b->msrpm_pa + VMCB_MSRPM_SIZE - 1) >> pa_bits, "the MSR permission map reaches past the largest physical address");
 	rule(&a, (b->iopm_pa + VMCB_IOPM_SIZE - 1) >> pa_bits, "the I/O permission map reaches past the largest physical address");
-	rule(&a, event_illegal(b), "illegal event injection");
+	rule(&a, svm_event_illegal(b), "illegal event injection");
 	rule(&a, b->asid == 0, "ASID is zero");
 	rule(&a, b->asid >= svm_feat.nr_asids, "ASID is beyond CPUID 8000_000A EBX");
-	rule(&a, (b->np_control & VMCB_NP_ENABLE) && pat_illegal(b->g_pat), "G_PAT holds an illegal memory type");
+	rule(&a, (b->np_control & VMCB_NP_ENABLE) && svm_pat_illegal(b->g_pat), "G_PAT holds an illegal memory type");
 	rule(&a, (b->np_control & VMCB_NP_ENABLE) && (b->n_cr3 & 0xfff || b->n_cr3 >> pa_bits), "a reserved bit of nCR3 is set");
 	return a.broken;
 }

@@ -82,7 +82,7 @@ static void decode_db(struct vcpu *v, struct cpu *c, struct vmcb *b)
 	if (__builtin_expect(svm_quirk_no_cause, 0))
 		svm_quirk_db_cause(v, c, b, linear_rip(b));
 	r->payload = dbg_payload_from_dr6(b->dr6);
-	r->level = 0;
+	r->level = (uint8_t)v->level;
 	r->cls = (uint8_t)dbg_class_without_exec(r->payload);
 	need = dbg_classify_needs(r->payload, b->dr7);
 	if (need) {
@@ -179,9 +179,13 @@ static __attribute__((noinline)) void decode_vectoring(struct vcpu *v, const str
 	ev->cr2 = b->cr2;
 }
 
-/* The window is open: the virtual interrupt that asked for it must not come again. */
+/* The window is open: the virtual interrupt that asked for it must not come again. Without a window it is the guest hypervisor's (nested_exit.c). */
 static void window_open(struct vcpu *v, struct vmcb *b)
 {
+	if (!v->want_intr_window) {
+		v->exit.kind = EXITK_NONE;
+		return;
+	}
 	v->want_intr_window = false;
 	v->st_dirty |= VST_CTL;
 	b->vintr &= ~VMCB_V_IRQ;
@@ -192,7 +196,7 @@ static void iret_met(struct vcpu *v, struct svm_vcpu *hw)
 {
 	hw->iret_seen = true;
 	hw->iret_rip = v->rip;
-	svm_set_intercept(hw->vmcb, VMCB_I_MISC1, VMCB_I1_IRET, false);
+	svm_set_intercept(hw, VMCB_I_MISC1, VMCB_I1_IRET, false);
 }
 
 static __attribute__((noinline)) void decode_rare(struct vcpu *v, struct cpu *c, uint32_t code, uint8_t how)
@@ -235,7 +239,6 @@ void svm_decode(struct vcpu *v, struct cpu *c)
 	else if (code == CODE_INVALID)
 		d = (struct exit_desc){ EXITK_ENTRY_FAIL, HOW_INVALID, 0 };
 	e->kind = d.kind;
-	e->level = 0;
 	e->len = 0;
 	e->hw_reason = code;
 	e->hw_info = b->exit_info1;

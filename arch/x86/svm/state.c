@@ -88,7 +88,7 @@ void svm_fetch(struct vcpu *v, uint32_t groups)
 	STATE_SEGS(X)
 #undef X
 	if (groups & VST_CR)
-		st->efer = b->efer & ~EFER_SVME;
+		st->efer = (b->efer & ~EFER_SVME) | hw->svme;
 	if (groups & VST_SHADOW) {
 		st->shadow = b->int_state & VMCB_INT_SHADOW ? SHADOW_STI : SHADOW_NONE;
 		nmi_fetch(v, hw);
@@ -111,16 +111,28 @@ static void commit_shadow(struct vcpu *v, struct svm_vcpu *hw)
 	b->int_state = v->st.shadow != SHADOW_NONE ? VMCB_INT_SHADOW : 0;
 	/* While NMIs are blocked the guest's IRET is the only sign of the end. */
 	if (((b->intercept[VMCB_I_MISC1] & VMCB_I1_IRET) != 0) != (v->st.nmi_blocked && !hw->iret_seen))
-		svm_set_intercept(b, VMCB_I_MISC1, VMCB_I1_IRET, v->st.nmi_blocked && !hw->iret_seen);
+		svm_set_intercept(hw, VMCB_I_MISC1, VMCB_I1_IRET, v->st.nmi_blocked && !hw->iret_seen);
 }
 
-static void commit_ctl(struct vcpu *v, struct vmcb *b)
+/* The virtual interrupt is pending no more once hardware has delivered it. */
+void svm_vintr_fetch(struct svm_vcpu *hw)
+{
+	if (!hw->window)
+		hw->vintr &= ~VMCB_V_IRQ | hw->vmcb->vintr;
+}
+
+static void commit_ctl(struct vcpu *v, struct svm_vcpu *hw)
 {
 	struct svm_vm *s = v->vm->hw;
+	struct vmcb *b = hw->vmcb;
 
+	svm_vintr_fetch(hw);
+	hw->window = v->want_intr_window;
 	/* The window is a virtual interrupt that would be taken, but exits instead. Its vector is never used. */
-	svm_set_intercept(b, VMCB_I_MISC1, VMCB_I1_VINTR, v->want_intr_window);
-	b->vintr = (b->vintr & VMCB_V_TPR) | VMCB_V_INTR_MASKING;
+	svm_set_intercept(hw, VMCB_I_MISC1, VMCB_I1_VINTR, v->want_intr_window);
+	if (!hw->own_tpr)
+		b->vintr = v->apic.tpr >> 4 & VMCB_V_TPR; /* QEMU 10 does not intercept reads of CR8 */
+	b->vintr = (b->vintr & VMCB_V_TPR) | VMCB_V_INTR_MASKING | (v->want_intr_window ? 0 : hw->vintr);
 	if (v->want_intr_window)
 		b->vintr |= VMCB_V_IRQ | VMCB_V_IGN_TPR | VMCB_V_PRIO_MAX;
 	svm_msrpm_set(s->msrpm, MSR_DEBUGCTL, !v->debugctl_open, true);
@@ -136,13 +148,16 @@ static void commit_cr(struct vcpu *v, struct svm_vcpu *hw)
 	if (b->cr0 != v->st.cr0 || b->cr3 != v->st.cr3 || b->cr4 != v->st.cr4 || b->efer != efer)
 		hw->todo |= SVM_TODO_FLUSH;
 	b->efer = efer;
+	hw->svme = v->st.efer & EFER_SVME;
 }
 
-static void commit_dbg(struct vcpu *v, struct vmcb *b)
+static void commit_dbg(struct vcpu *v, struct svm_vcpu *hw)
 {
+	struct vmcb *b = hw->vmcb;
+
 	b->dr6 = v->dbg.vm_dr6;
 	b->dr7 = v->dbg.vm_dr7;
-	svm_set_intercept(b, VMCB_I_DR, 0xffffffff, v->dbg.vm_intercept);
+	svm_set_intercept(hw, VMCB_I_DR, 0xffffffff, v->dbg.vm_intercept); /* drover's part only (M07) */
 	b->clean &= ~VMCB_CLEAN_DR; /* S01 */
 	if (svm_feat.edx & CPUID_SVM_EDX_LBRV) {
 		b->lbr_control = v->dbg.vm_lbrv ? VMCB_LBR_ENABLE : 0; /* S12 */
@@ -214,7 +229,7 @@ static void commit(struct vcpu *v, struct svm_vcpu *hw, uint32_t groups)
 	if ((groups & VST_MSR) && svm_feat.rdtscp)
 		wrmsr(MSR_TSC_AUX, st->tsc_aux);
 	if (groups & VST_CTL)
-		commit_ctl(v, b);
+		commit_ctl(v, hw);
 	for (unsigned i = 0; i < sizeof(clean_of) / sizeof(clean_of[0]); i++)
 		if (groups & (1u << i))
 			b->clean &= ~clean_of[i];
@@ -236,10 +251,10 @@ static __attribute__((noinline)) uint32_t inject_special(struct vcpu *v, struct 
 		b->cr2 = e->cr2;
 		b->clean &= ~VMCB_CLEAN_CR2;
 	}
-	if (e->type == EVENT_NMI) {
+	if (e->type == EVENT_NMI && !(v->level && e->reinjected)) { /* one that the guest hypervisor injects is its own business */
 		v->st.nmi_blocked = true;
 		hw->iret_seen = false;
-		svm_set_intercept(b, VMCB_I_MISC1, VMCB_I1_IRET, true);
+		svm_set_intercept(hw, VMCB_I_MISC1, VMCB_I1_IRET, true);
 	}
 	if (e->type >= EVENT_SOFT_INT) {
 		/* The pushed RIP is that after the instruction: from nRIP where the CPU takes it, else from RIP. */
@@ -305,21 +320,29 @@ void svm_entry_refused(struct vcpu *v)
 	v->r[GPR_RAX] = b->rax = k->rax;
 }
 
-static __attribute__((noinline)) void prepare_state(struct vcpu *v, struct svm_vcpu *hw)
+void svm_commit(struct vcpu *v)
 {
-	struct vmcb *b = hw->vmcb;
+	struct svm_vcpu *hw = svm_hw(v);
 
 	if (v->st_dirty & VST_SHADOW)
 		commit_shadow(v, hw);
 	if (v->st_dirty & ~(uint32_t)VST_SHADOW)
 		commit(v, hw, v->st_dirty);
-	if (v->dbg.vm_dirty || (v->st_dirty & VST_DBG))
-		commit_dbg(v, b);
+	v->st_dirty = 0;
+}
+
+static __attribute__((noinline)) void prepare_state(struct vcpu *v, struct svm_vcpu *hw)
+{
+	struct vmcb *b = hw->vmcb;
+	uint32_t dirty = v->st_dirty;
+
+	svm_commit(v);
+	if (v->dbg.vm_dirty || (dirty & VST_DBG))
+		commit_dbg(v, hw);
 	hw->entered.rip = v->rip;
 	hw->entered.rip_at = v->exits;
-	if (v->st_dirty)
+	if (dirty)
 		keep_entered(v, hw);
-	v->st_dirty = 0;
 
 	if (hw->todo & SVM_TODO_FLUSH) {
 		b->tlb_control = svm_feat.flush;

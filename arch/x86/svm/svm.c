@@ -152,6 +152,8 @@ static void svm_vcpu_load(struct vcpu *v, struct cpu *c)
 	hw->host_pa = virt_to_phys(svm_cpu[c->id].host);
 	hw->vmcb->clean = 0;         /* what this CPU cached of it may be of another time */
 	hw->todo |= SVM_TODO_FLUSH;  /* with few ASIDs two VMs may share one */
+	if (v->nested)
+		svm_nested_loaded(v);
 	/* VMRUN loads CR2 from the VMCB, says the APM. Not every L0 does; this way a guest cannot read the CR2 of the one before (H15). */
 	write_cr2(hw->vmcb->cr2);
 	if (svm_feat.rdtscp)
@@ -232,6 +234,7 @@ const struct backend svm_backend = {
 	.dbg_given = svm_dbg_given,
 	.lbr = svm_lbr,
 	.lbr_state = svm_lbr_state,
+	.nested = &svm_nested,
 	.guest_feature = HC_FEATURE_SVM,
 	.slat = &svm_slat,
 	.probe = svm_probe,

@@ -52,6 +52,11 @@ struct svm_vcpu {
 	uint64_t vmcb_pa;
 	uint64_t host_pa; /* this CPU's VMSAVE area; set by vcpu_load */
 	uint32_t todo;    /* SVM_TODO_* */
+	uint32_t floor[VMCB_I_NR]; /* intercepts that stay whatever drover itself needs: the guest hypervisor's, while its guest runs (M07) */
+	uint64_t vintr;   /* ditto: the virtual interrupt that it offers its guest. Stands back while drover's own window is open */
+	bool own_tpr;     /* CR8 of what runs is V_TPR, not the virtual APIC's: a guest's guest with V_INTR_MASKING */
+	bool window;      /* the control block's virtual interrupt is drover's window */
+	uint64_t svme;    /* EFER.SVME as what runs sees it: the control block's is always set */
 	bool iret_seen;   /* an IRET that ends NMI blocking was met at iret_rip and has not been seen to complete */
 	uint64_t iret_rip;
 	struct svm_entered entered;
@@ -68,10 +73,17 @@ void svm_vm_destroy(struct vm *vm);
 bool svm_vcpu_init(struct vcpu *v);
 void svm_vcpu_destroy(struct vcpu *v);
 void svm_msrpm_set(uint8_t *msrpm, uint32_t msr, bool read, bool write); /* true: intercepted */
-void svm_set_intercept(struct vmcb *b, unsigned word, uint32_t bits, bool on);
+void svm_set_intercept(struct svm_vcpu *hw, unsigned word, uint32_t bits, bool on);
+uint32_t svm_next_asid(void);
+/* The control block that this vcpu runs with from now on. */
+void svm_use_vmcb(struct vcpu *v, struct vmcb *b);
 
 /* state.c */
 void svm_fetch(struct vcpu *v, uint32_t groups);
+/* What became of the guest hypervisor's virtual interrupt into hw->vintr. */
+void svm_vintr_fetch(struct svm_vcpu *hw);
+/* The dirty state groups into the control block. */
+void svm_commit(struct vcpu *v);
 /* All that is dirty into the control block: state groups, debug fields, event, flush. */
 void svm_prepare(struct vcpu *v);
 /* After a refused entry: what was entered back into the control block and v. */
@@ -89,7 +101,13 @@ extern bool svm_quirk_no_cause;
 void svm_quirk_init(struct cpu *c);
 void svm_quirk_db_cause(struct vcpu *v, struct cpu *c, struct vmcb *b, uint64_t rip);
 
+/* nested.c: the guest as a hypervisor. loaded: its vcpu has come to this CPU */
+extern const struct nested_ops svm_nested;
+void svm_nested_loaded(struct vcpu *v);
+
 /* audit.c */
+bool svm_pat_illegal(uint64_t pat);
+bool svm_event_illegal(const struct vmcb *b);
 void svm_dump(struct vcpu *v);
 unsigned svm_audit(struct vcpu *v);
 

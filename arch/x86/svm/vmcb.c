@@ -20,6 +20,7 @@ static const struct {
 	{ VMCB_I_EXC, 1u << VEC_AC, NULL }, /* H02 */
 	{ VMCB_I_EXC, 1u << VEC_MC, NULL }, /* a machine check is the host's */
 	{ VMCB_I_CR, 1u << (16 + 4), NULL }, /* writes of CR4: bits that CPUID hides stay off, or PKRU and 5-level paging would be in use unseen (H15) */
+	{ VMCB_I_CR, 1u << 8 | 1u << (16 + 8), NULL }, /* the task priority is the virtual APIC's, not V_TPR */
 	{ VMCB_I_MISC1, VMCB_I1_INTR | VMCB_I1_NMI | VMCB_I1_INIT | VMCB_I1_SHUTDOWN, NULL },
 	{ VMCB_I_MISC1, VMCB_I1_CPUID | VMCB_I1_HLT | VMCB_I1_RDPMC | VMCB_I1_INVD, NULL },
 	{ VMCB_I_MISC1, VMCB_I1_IOIO | VMCB_I1_MSR, NULL },
@@ -43,11 +44,12 @@ static const uint32_t svm_open_msrs[] = {
 /* One for all VMs: every port is intercepted. */
 static uint8_t *svm_iopm;
 
-void svm_set_intercept(struct vmcb *b, unsigned word, uint32_t bits, bool on)
+void svm_set_intercept(struct svm_vcpu *hw, unsigned word, uint32_t bits, bool on)
 {
+	struct vmcb *b = hw->vmcb;
 	uint32_t old = b->intercept[word];
 
-	b->intercept[word] = on ? old | bits : old & ~bits;
+	b->intercept[word] = on ? old | bits : old & ~(bits & ~hw->floor[word]);
 	if (b->intercept[word] != old)
 		b->clean &= ~VMCB_CLEAN_I;
 }
@@ -70,7 +72,7 @@ void svm_msrpm_set(uint8_t *msrpm, uint32_t msr, bool read, bool write)
 }
 
 /* ASID 0 is the host's. With more VMs than ASIDs some share one: vcpu_load flushes. */
-static uint32_t next_asid(void)
+uint32_t svm_next_asid(void)
 {
 	static uint32_t last;
 
@@ -99,7 +101,7 @@ bool svm_vm_init(struct vm *vm)
 	memset(s->msrpm, 0xff, VMCB_MSRPM_SIZE);
 	for (unsigned i = 0; i < COUNT(svm_open_msrs); i++)
 		svm_msrpm_set(s->msrpm, svm_open_msrs[i], false, false);
-	s->asid = next_asid();
+	s->asid = svm_next_asid();
 	return true;
 }
 
@@ -132,6 +134,15 @@ static void fixed_fields(struct vmcb *b, const struct vm *vm)
 	b->rflags = RFLAGS_BIT1;
 }
 
+void svm_use_vmcb(struct vcpu *v, struct vmcb *b)
+{
+	struct svm_vcpu *hw = svm_hw(v);
+
+	hw->vmcb = b;
+	hw->vmcb_pa = virt_to_phys(b);
+	v->live = (struct vcpu_live){ .cr3 = &b->cr3, .efer = &b->efer, .cs_attr = &b->cs.attr, .cpl = &b->cpl, .shadow = &b->int_state };
+}
+
 bool svm_vcpu_init(struct vcpu *v)
 {
 	struct svm_vcpu *hw = pmem_alloc(sizeof(*hw), PAGE_SIZE);
@@ -144,10 +155,7 @@ bool svm_vcpu_init(struct vcpu *v)
 		svm_vcpu_destroy(v);
 		return false;
 	}
-	hw->vmcb_pa = virt_to_phys(hw->vmcb);
-	v->live = (struct vcpu_live){
-		.cr3 = &hw->vmcb->cr3, .efer = &hw->vmcb->efer, .cs_attr = &hw->vmcb->cs.attr, .cpl = &hw->vmcb->cpl, .shadow = &hw->vmcb->int_state,
-	};
+	svm_use_vmcb(v, hw->vmcb);
 	fixed_fields(hw->vmcb, v->vm);
 	return true;
 }

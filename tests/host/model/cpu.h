@@ -181,6 +181,7 @@ struct sw_cpu {
 	void (*nmi)(void);      /* runs once, behind the next write of DEBUGCTL */
 	bool clears_debugctl; /* SVM: an intercepted #DB has cleared LBR and BTF already */
 	bool fail_next_entry;
+	uint64_t alarm; /* the last that was set */
 	bool kicked; /* an interrupt of the host's to itself is pending */
 	/* live */
 	uint64_t dr[4], dr6, dr7, debugctl;

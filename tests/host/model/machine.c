@@ -240,7 +240,8 @@ uint64_t virt_to_phys(const void *p) { return (uint64_t)(uintptr_t)p; }
 uint8_t sw_low[SW_LOW_SIZE];
 void *phys_to_virt(uint64_t pa) { return pa < SW_LOW_SIZE ? sw_low + pa : (void *)(uintptr_t)pa; }
 
-/* The LAPIC's only part here. */
+/* The LAPIC's only parts here. */
+void lapic_alarm(uint64_t tsc) { sw.alarm = tsc; }
 void lapic_kick(void)
 {
 	sw.kicked = true;

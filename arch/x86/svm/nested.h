@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: MIT */
+/* What the files of nested SVM share: a guest (level 1 of the manual's words: L1) that runs a guest of its own (L2). */
+#ifndef ARCH_X86_SVM_NESTED_H
+#define ARCH_X86_SVM_NESTED_H
+
+#include "arch/x86/svm/svm.h"
+
+/* Three control blocks: vmcb01 is drover's for L1, vmcb12 is L1's for L2 and lies in L1's memory, vmcb02 is what L2 really runs with. */
+
+#define SVM_NESTED_ASIDS 8u  /* what L1 is told; all of its ASIDs share one of hardware's, which is flushed when L1 takes another */
+#define SVM_NPT_PAGES 128u   /* of the shadow of L1's nested tables; when they are used up it begins anew */
+
+/* vcpu->nested */
+struct svm_nested {
+	struct vmcb *b01, *b02;
+	uint64_t vm_cr, hsave; /* MSRs as L1 sees them. What the manual lets a CPU keep at hsave drover keeps in b01 and host */
+	bool gif;
+	/* Of the last VMRUN. */
+	uint64_t vmcb12;       /* guest-physical */
+	struct vmcb in;        /* vmcb12 as it was: read once, so that what is checked is what is used */
+	struct { uint64_t rip, rsp, rax, rflags; } host; /* L1's, behind VMRUN. All else of L1's host state stays in b01 */
+	uint32_t todo01, todo02; /* SVM_TODO_* for the block that is not in use */
+	uint32_t asid;         /* hardware's, for L2 */
+	uint32_t last_asid;    /* L1's, of the VMRUN before */
+	uint64_t last_ncr3;    /* ditto; ~0: without nested paging */
+	uint8_t *msrpm;        /* L0 OR L1 (N22) */
+	uint64_t *npt;         /* the shadow's root, first page of the pool */
+	unsigned npt_used;     /* pages */
+};
+
+static inline struct svm_nested *svm_nested_of(const struct vcpu *v)
+{
+	return v->nested;
+}
+
+/* nested_merge.c */
+/* vmcb02 from vmcb01 and n->in. */
+void svm_nested_merge(struct vcpu *v, struct svm_nested *n);
+/* From vmcb02: what #VMEXIT stores into vmcb12, but for the exit itself. */
+void svm_nested_store(const struct svm_nested *n, struct vmcb *to);
+/* The state that VMRUN does not switch, between two blocks; records: that of DEBUGCTL too, which VMLOAD and VMSAVE leave alone. */
+void svm_nested_shared(struct vmcb *to, const struct vmcb *from, bool records);
+
+/* nested_check.c: APM "Canonicalization and Consistency Checks", by what L1's CPU has. NULL, or the rule that is broken. */
+const char *svm_nested_broken(const struct vmcb *b);
+
+/* nested_npt.c */
+bool svm_npt_init(struct svm_nested *n);
+void svm_npt_destroy(struct svm_nested *n);
+void svm_npt_flush(struct vcpu *v, struct svm_nested *n);
+/* A nested page fault of L2. True: it is L1's, with error code and address in *info1, *info2; false: the shadow has been filled. */
+bool svm_npt_fault(struct vcpu *v, struct svm_nested *n, uint64_t *info1, uint64_t *info2);
+bool svm_npt_phys(struct vcpu *v, uint64_t *pa);
+
+/* nested_exit.c */
+bool svm_nested_exit(struct vcpu *v);
+bool svm_nested_event(struct vcpu *v);
+
+/* nested.c */
+#define SVM_EXIT_INVALID (~0ull)
+/* #VMEXIT to L1. The debug registers are not in hardware. */
+void svm_nested_leave(struct vcpu *v, uint64_t code, uint64_t info1, uint64_t info2);
+
+#endif

@@ -1,0 +1,170 @@
+/* SPDX-License-Identifier: MIT */
+/* The shadow of L1's nested page tables: filled by L2's faults from a walk of L1's tables, emptied when L1 flushes. */
+#include "arch/lib/string.h"
+#include "arch/x86/def/cr.h"
+#include "arch/x86/def/pte.h"
+#include "arch/x86/pmem.h"
+#include "arch/x86/svm/nested.h"
+#include "vmm/cpuid.h"
+#include "vmm/gmem.h"
+#include "vmm/walk.h"
+
+#define LARGE (1ull << 21)
+#define INFO1_WHERE (3ull << 32) /* final address or table of L2's own: as hardware tells it */
+
+bool svm_npt_init(struct svm_nested *n)
+{
+	n->npt = pmem_alloc(SVM_NPT_PAGES * PAGE_SIZE, PAGE_SIZE);
+	n->npt_used = 1;
+	return n->npt != NULL;
+}
+
+void svm_npt_destroy(struct svm_nested *n)
+{
+	pmem_free(n->npt, SVM_NPT_PAGES * PAGE_SIZE);
+}
+
+void svm_npt_flush(struct vcpu *v, struct svm_nested *n)
+{
+	memset(n->npt, 0, PAGE_SIZE);
+	n->npt_used = 1;
+	if (v->level)
+		svm_hw(v)->todo |= SVM_TODO_FLUSH;
+	else
+		n->todo02 |= SVM_TODO_FLUSH;
+}
+
+/* ---- L1's tables ---- */
+
+static bool read_table(void *ctx, uint64_t pa, void *dst, size_t size)
+{
+	return gmem_read(ctx, (struct gpa){ pa }, dst, size);
+}
+
+/* They have the form of L1's own paging mode, and are walked as user accesses. Each level is read once. */
+static bool walk_l1(const struct vcpu *v, const struct svm_nested *n, uint64_t gpa, uint32_t access, struct walk_result *r)
+{
+	const struct vmcb *b = n->b01;
+	struct walk_req q = {
+		.va = gpa, .cr3 = n->in.n_cr3, .pse = b->cr4 & CR4_PSE, .nxe = b->efer & EFER_NXE, .wp = true, .access = access | WALK_U,
+		.mode = !(b->cr4 & CR4_PAE) ? WALK_32 : b->efer & EFER_LMA ? WALK_4LEVEL : WALK_PAE, .pa_mask = cpuid_pa_mask(),
+	};
+	uint64_t top = q.mode == WALK_4LEVEL ? 1ull << 48 : 1ull << 32;
+
+	if (gpa < top)
+		return walk(&q, read_table, v->vm, r);
+	*r = (struct walk_result){ .error = access | WALK_U };
+	return false;
+}
+
+/* As the walk of hardware sets them. One vcpu per VM: nobody else writes the tables meanwhile. */
+static void set_ad(const struct vcpu *v, const struct walk_result *r, bool pae, bool write)
+{
+	for (unsigned i = 0; i < r->nr; i++) {
+		uint64_t want = r->value[i] | PTE_A | (write && i == r->nr - 1 ? PTE_D : 0);
+
+		if (!(i == 0 && pae) && want != r->value[i])
+			gmem_write(v->vm, (struct gpa){ r->at[i] }, &want, r->entry_size);
+	}
+}
+
+/* ---- The shadow ---- */
+
+static uint64_t *below(const struct vcpu *v, struct svm_nested *n, uint64_t *entry)
+{
+	uint64_t *t;
+
+	if ((*entry & PTE_P) && !(*entry & PTE_PS))
+		return phys_to_virt(*entry & PTE_ADDR);
+	if (n->npt_used == SVM_NPT_PAGES)
+		return NULL;
+	t = n->npt + (size_t)n->npt_used++ * PTE_ENTRIES;
+	memset(t, 0, PAGE_SIZE);
+	*entry = virt_to_phys(t) | v->be->slat->table;
+	return t;
+}
+
+/* False: the pool is used up. An entry that was there with fewer rights may be cached: flushed. */
+static bool map(struct vcpu *v, struct svm_nested *n, uint64_t gpa, uint64_t leaf, bool large)
+{
+	uint64_t *t = n->npt, *entry;
+
+	for (unsigned shift = 39; shift > (large ? 21 : 12); shift -= 9) {
+		t = below(v, n, &t[gpa >> shift & 511]);
+		if (!t)
+			return false;
+	}
+	entry = &t[gpa >> (large ? 21 : 12) & 511];
+	if (large && (*entry & PTE_P) && !(*entry & PTE_PS))
+		return map(v, n, gpa, (leaf & ~PTE_PS) + (gpa & (LARGE - PAGE_SIZE)), false); /* smaller pages were there first */
+	if (*entry)
+		svm_hw(v)->todo |= SVM_TODO_FLUSH;
+	*entry = leaf;
+	return true;
+}
+
+/* Writable only where L1's entry is dirty already, so that the first write comes here. */
+static uint64_t leaf_of(const struct vcpu *v, const struct walk_result *r, bool pae, bool nxe, bool write)
+{
+	const struct slat_format *f = v->be->slat;
+	uint64_t w = PTE_W, nx = 0;
+
+	for (unsigned i = 0; i < r->nr; i++) {
+		if (i == 0 && pae)
+			continue;
+		w &= r->value[i];
+		nx |= r->value[i];
+	}
+	w = write || (r->value[r->nr - 1] & PTE_D) ? w : 0;
+	return f->leaf | (w ? f->write : 0) | (nxe && (nx & PTE_NX) ? f->noexec : f->exec);
+}
+
+bool svm_npt_fault(struct vcpu *v, struct svm_nested *n, uint64_t *info1, uint64_t *info2)
+{
+	const struct vmcb *b = n->b02;
+	uint64_t gpa = b->exit_info2, leaf, l1;
+	uint32_t access = (uint32_t)b->exit_info1 & (WALK_W | WALK_I);
+	struct walk_result r;
+	bool pae, large;
+
+	*info2 = gpa;
+	*info1 = b->exit_info1 & INFO1_WHERE;
+	if (!walk_l1(v, n, gpa, access, &r)) {
+		*info1 |= r.error;
+		return true;
+	}
+	l1 = r.pa & ~(uint64_t)(PAGE_SIZE - 1);
+	if (!gmem_ptr(v->vm, (struct gpa){ l1 }, PAGE_SIZE)) {
+		*info1 |= access | WALK_P | WALK_U | WALK_RSVD; /* an address that L1's machine does not have */
+		return true;
+	}
+	pae = r.entry_size == 8 && !(n->b01->efer & EFER_LMA);
+	set_ad(v, &r, pae, access & WALK_W);
+	leaf = leaf_of(v, &r, pae, n->b01->efer & EFER_NXE, access & WALK_W);
+	large = r.size >= LARGE && ((v->vm->ram_hpa & (LARGE - 1)) == 0) && gmem_ptr(v->vm, (struct gpa){ l1 & ~(LARGE - 1) }, LARGE);
+	if (large)
+		leaf |= v->be->slat->large | (v->vm->ram_hpa + (l1 & ~(LARGE - 1)));
+	else
+		leaf |= v->vm->ram_hpa + l1;
+	if (!map(v, n, gpa, leaf, large)) {
+		svm_npt_flush(v, n);
+		map(v, n, gpa, leaf, large);
+	}
+	return false;
+}
+
+/* Where drover itself has to look at L2's memory. L2 got there through the shadow; if L1's tables say otherwise by now, the shadow is old. */
+bool svm_npt_phys(struct vcpu *v, uint64_t *pa)
+{
+	struct svm_nested *n = svm_nested_of(v);
+	struct walk_result r;
+
+	if (!(n->in.np_control & VMCB_NP_ENABLE))
+		return true;
+	if (!walk_l1(v, n, *pa, 0, &r)) {
+		svm_npt_flush(v, n);
+		return false;
+	}
+	*pa = r.pa;
+	return true;
+}

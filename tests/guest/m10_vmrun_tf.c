@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: MIT */
+/* Symptom: a debugger that steps through a hypervisor inside a guest loses it at the instruction that enters its guest, or meets the breakpoint on that
+ * instruction for ever.
+ * Cause: L0 emulates the entry and forgets the step that is due behind it when L1 comes back; or keeps RF=1 in what it saves.
+ * Who had it: Linux KVM until the fix by kvm-unit-tests 7839b0ec, 0689a980 (host_rflags).
+ * Rules: M10, M11. */
+#include "tests/guest/l1.h"
+
+CODE64(m10_code, "nop;" L2_END)
+
+SCENARIO(m10_vmrun_tf, "TF and RF of L1 over the instruction that enters L2", 0)
+{
+	struct l2 g = { .code = m10_code, .l1_rflags = FL_TF };
+
+	l1_begin();
+	db.anywhere = true;
+	db.clear_tf_after = 1;
+	trap_clear();
+	l1_run(&g);
+	check_eq("M10.exit", "L2 runs to its exit", g.exit.kind, L1_CPUID);
+	check_trace("M10.step", "the step is taken behind the exit, in L1", l1_exit_insn, "DB+0/ffff4ff0");
+	check_eq("M10.l2", "TF of L1 is not L2's", g.rflags & FL_TF, 0);
+
+	g = (struct l2){ .code = m10_code };
+	db.clear_tf_after = 0;
+	write_dr0((uint64_t)l1_enter_insn);
+	write_dr7(DR7_INIT | DR7_BP(0, RW_EXEC, LEN_1));
+	trap_clear();
+	l1_run(&g);
+	check_eq("M11.exit", "L2 runs to its exit", g.exit.kind, L1_CPUID);
+	check_trace("M11.rf", "a breakpoint on the instruction hits once", l1_enter_insn, "DB+0/ffff0ff1");
+	check_eq("M11.dr7", "and is off afterwards", g.exit.l1_dr7, DR7_INIT);
+	l1_end();
+}

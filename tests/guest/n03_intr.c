@@ -1,0 +1,104 @@
+/* SPDX-License-Identifier: MIT */
+/* Symptom: a hypervisor inside a guest is not told of its interrupts while its guest runs, gets them too early behind an exit, or its guest takes them.
+ * Cause: L0 injects into what runs, not into whom it is for; forgets GIF; or loses what waits over the level switch.
+ * Who had it: Linux KVM's nested SVM (lost wake-ups, IRQs with GIF=0), 2010 to 2020.
+ * Rules: NB (see n00_nested); APM "Global Interrupt Flag", "Virtual Interrupts"; A35. */
+#include "tests/guest/l1.h"
+
+/* L2 asks L0 for an interrupt of L1: only a lab can, and only L1 has the hypercalls. So it is queued before the entry, with IF off. */
+#define VEC_TEST 0x55
+
+CODE64(n03_loop, "mov $1000000, %ecx; 1: pause; dec %ecx; jnz 1b;" L2_END)
+
+static unsigned hits;
+static uint64_t hit_rip;
+
+static bool count(struct trap_frame *f, struct trap_rec *rec)
+{
+	(void)rec;
+	hits++;
+	hit_rip = f->rip;
+	return true;
+}
+
+static void into_l1(const char *what, uint64_t l1_if, uint64_t l2_if, bool want, enum lab_inject kind)
+{
+	struct l2 g = { .code = n03_loop, .intr = true, .nmi = true, .rflags = l2_if, .l1_rflags = l1_if };
+	unsigned vec = kind == LAB_NMI ? VEC_NMI : VEC_TEST;
+
+	hits = 0;
+	trap_set_hook(vec, count);
+	__asm__ volatile(".byte 0x0f, 0x01, 0xdd" ::: "memory"); /* CLGI: an NMI would come at once */
+	hypercall(HC_LAB_INJECT, kind, VEC_TEST, 0);
+	check_eq(fmt("NB.gif.%s", what), "it waits while GIF is 0", hits, 0);
+	l1_run(&g);
+	check_eq(fmt("NB.intr.%s", what), want ? "L2 exits for it" : "L2 runs to its end", g.exit.kind,
+		 !want ? L1_CPUID : kind == LAB_NMI ? L1_NMI : L1_INTR);
+	if (want)
+		check_eq(fmt("NB.intr.rip.%s", what), "before its first instruction", g.rip, (uint64_t)n03_loop);
+	__asm__ volatile("sti; nop; cli" ::: "memory");
+	check_eq(fmt("NB.taken.%s", what), "and L1 takes it once", hits, 1);
+	if (want && (l1_if || kind == LAB_NMI))
+		check_eq(fmt("NB.where.%s", what), "behind STGI, not before", hit_rip > (uint64_t)l1_exit_insn, 1);
+	trap_set_hook(vec, NULL);
+}
+
+/* An event that L1 injects goes first; the exit then shows L2 in its handler. */
+static void behind_event(void)
+{
+	struct l2 g = { .code = n03_loop, .intr = true, .l1_rflags = FL_IF, .inject = { L1_EV_SOFT, VEC_INT80, false, 0 } };
+
+	hits = 0;
+	trap_clear();
+	trap_set_hook(VEC_TEST, count);
+	__asm__ volatile(".byte 0x0f, 0x01, 0xdd" ::: "memory");
+	hypercall(HC_LAB_INJECT, LAB_IRQ, VEC_TEST, 0);
+	l1_run(&g);
+	check_eq("N21.exit", "the exit comes", g.exit.kind, L1_INTR);
+	check_eq("N21.vectoring", "and no event was cut short", g.exit.vectoring.type, L1_EV_NONE);
+	check_eq("N21.rip", "L2 stands in the handler of what L1 had injected", g.rip == (uint64_t)n03_loop, 0);
+	check_eq("N21.taken", "L1 takes its own", hits, 1);
+	trap_set_hook(VEC_TEST, NULL);
+}
+
+/* A virtual interrupt that L1 offers: taken when L2 lets it. */
+CODE64(n03_vintr, "nop; nop; sti; nop; nop; cli;" L2_END)
+
+static void offer(uint8_t *b)
+{
+	*(uint64_t *)(void *)(b + 0x60) |= 1ul << 8 | 0xful << 16 | 1ul << 20 | (uint64_t)VEC_INT80 << 32;
+}
+
+static void offer_intercepted(uint8_t *b)
+{
+	offer(b);
+	*(uint32_t *)(void *)(b + 0x0c) |= 1u << 4;
+}
+
+static void virtual(void)
+{
+	struct l2 g = { .code = n03_vintr, .tweak = offer };
+
+	trap_clear();
+	l1_run(&g);
+	check_eq("NB.virq.exit", "L2 runs to its end", g.exit.kind, L1_CPUID);
+	check_trace("NB.virq", "the virtual interrupt comes behind STI's shadow", n03_vintr, "I80+4");
+	g = (struct l2){ .code = n03_vintr, .tweak = offer_intercepted };
+	trap_clear();
+	l1_run(&g);
+	check_eq("NB.virq.window", "with its intercept it exits", g.exit.kind, L1_WINDOW);
+	check_eq("NB.virq.window.rip", "there", g.rip - (uint64_t)n03_vintr, 4);
+	check_eq("NB.virq.window.none", "and is not delivered", trap_count(VEC_INT80), 0);
+}
+
+SCENARIO(n03_intr, "interrupts and NMIs of L1 while L2 runs", SCN_LAB)
+{
+	l1_begin();
+	into_l1("irq", FL_IF, 0, true, LAB_IRQ);
+	into_l1("irq.l2if", FL_IF, FL_IF, true, LAB_IRQ);
+	into_l1("irq.masked", 0, FL_IF, false, LAB_IRQ);
+	into_l1("nmi", 0, 0, true, LAB_NMI);
+	behind_event();
+	virtual();
+	l1_end();
+}

@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: MIT */
+/* A guest that is a hypervisor itself: what a backend offers for it, and where the machine model asks. Levels: 0 the guest, 1 its own guest. */
+#ifndef VMM_NESTED_H
+#define VMM_NESTED_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "arch/x86/insn.h"
+
+struct vcpu;
+
+enum nested_option { NESTED_OFF, NESTED_ON, NESTED_LOCKED }; /* locked: the feature is announced, and firmware has locked it off */
+
+struct nested_ops {
+	/* With the vcpu, if its VM has nested != NESTED_OFF. False: out of memory. destroy: also after a failed init. */
+	bool (*init)(struct vcpu *v);
+	void (*destroy)(struct vcpu *v);
+	void (*reset)(struct vcpu *v);
+	/* What CPUID announces: changes what the model gave for this leaf. */
+	void (*cpuid)(struct vcpu *v, uint32_t leaf, uint32_t sub, struct cpuid_regs *r);
+	/* Bits of EFER and CR4 that the guest may set besides the model's: EFER.SVME, CR4.VMXE. */
+	uint64_t efer, cr4;
+	/* An MSR of the feature. -1: not one of them; 0: #GP(0); 1: done. A write of EFER is asked for as well, and then made by the caller unless 0. */
+	int (*msr)(struct vcpu *v, uint32_t msr, bool write, uint64_t *val);
+	/* One of the feature's instructions has exited and is the guest's to use: carried out, or its fault queued, or the nested guest is what runs next. */
+	void (*insn)(struct vcpu *v);
+	/* An exit of the nested guest (v->level 1), before the machine model handles it. True: it was the guest hypervisor's, which is what runs next. */
+	bool (*exit)(struct vcpu *v);
+	/* With v->level 1, before an event is selected: what waits (v->exception, NMI, interrupt) may be an exit to the guest hypervisor instead. True: it
+	 * was, and v->level is 0. Interrupts are off and no debug register is loaded. */
+	bool (*event)(struct vcpu *v);
+	/* With v->level 1: where what the nested guest takes for a physical address lies in the guest's memory. False: nowhere. NULL: they are the same. */
+	bool (*phys)(struct vcpu *v, uint64_t *pa);
+	/* Guest-physical memory of the guest has been remapped: translations of the nested guest that drover keeps are void. */
+	void (*flush)(struct vcpu *v);
+};
+
+#endif
