@@ -24,7 +24,7 @@ static inline bool fast_hypercall(struct vcpu *v)
 {
 	unsigned len;
 
-	if (!v->vm->lab || (v->rflags & RFLAGS_TF) || vcpu_cpl(v) != 0)
+	if (!v->vm->lab || v->level || (v->rflags & RFLAGS_TF) || vcpu_cpl(v) != 0)
 		return false;
 	len = fetch_insn_len(v, DEC_VMMCALL); /* VMX tells the length */
 	if (!len)
@@ -45,7 +45,7 @@ static inline bool fast_db(struct vcpu *v, struct cpu *c)
 {
 	const struct exit *e = &v->exit;
 
-	if (e->u.exc.vector != VEC_DB || v->dbg.state != DBG_LIVE || e->u.exc.db.cls == DBG_ICEBP || e->vectoring.type != EVENT_NONE ||
+	if (e->u.exc.vector != VEC_DB || v->dbg.state != DBG_LIVE || v->level || e->u.exc.db.cls == DBG_ICEBP || e->vectoring.type != EVENT_NONE ||
 	    v->exception.type != EVENT_NONE)
 		return false;
 	/* What hardware has in the control block is newer than vm_*, and a change of one of them commits them all. */

@@ -3,6 +3,7 @@
 
 import hashlib
 import json
+import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -24,6 +25,10 @@ PROOFS = {
     "doc1_": ("vmx-bochs", "svm-bochs"),
     "doc2_": ("svm-bochs",),
 }
+
+
+# Scenarios with a hypervisor of their own.
+NESTED = re.compile(r"[nm]\d\d_|nested$")
 
 
 @dataclass(frozen=True)
@@ -61,11 +66,13 @@ RUNGS.update({r.name: r for name in ("svm-qemu", "vmx-bochs") for r in with_poli
 
 
 def modules(scenarios="all"):
-    """What drover runs: the guest alone; then, when all is asked for, two VMs that share a CPU."""
-    one = ((GUEST, "vm=l2 mem=32 lab -- scenario=%s" % scenarios),)
+    """What drover runs: the guest alone; then, when all is asked for, one that is a hypervisor itself, and two VMs that share a CPU."""
+    nested = "nested=on " if NESTED.match(scenarios) else ""
+    one = ((GUEST, "vm=l2 mem=32 lab %s-- scenario=%s" % (nested, scenarios)),)
     if scenarios != "all":
         return one
-    return one + ((GUEST, "vm=a mem=16 lab group=1 -- scenario=isolation"),
+    return one + ((GUEST, "vm=l1 mem=16 lab nested=on -- scenario=nested"),
+                  (GUEST, "vm=a mem=16 lab group=1 -- scenario=isolation"),
                   (GUEST, "vm=b mem=16 lab group=1 -- scenario=peer"))
 
 
