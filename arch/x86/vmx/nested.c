@@ -383,7 +383,6 @@ static void launch12(struct vcpu *v, struct nvmx *n, bool resume)
 		nvmx_entry_failed(v, n, R_GUEST_STATE, qual);
 		return;
 	}
-	n->launched = true;
 	nvmx_enter(v, n);
 }
 

@@ -296,6 +296,7 @@ void nvmx_leave(struct vcpu *v, struct nvmx *n, const struct l1_exit *x)
 {
 	bool nmi = x->reason == R_EXCEPTION && INFO_TYPE(x->intr_info) == VMX_TYPE_NMI, blocked = n->l1.nmi_blocked;
 
+	n->launched = true; /* the entry has succeeded */
 	save_guest(v, n);
 	save_info(n, x);
 	if (!(V12(n, PIN_CTL) & PIN_VIRTUAL_NMI))
