@@ -37,7 +37,7 @@ static const uint8_t *translate(struct vcpu *v, uint64_t lin, struct walk_result
 {
 	if (!gva_walk(v, (struct gva){ lin }, 0, r) && (!(r->error & WALK_P) || (r->error & WALK_RSVD)))
 		return NULL;
-	return gmem_ptr(v->vm, (struct gpa){ r->pa & ~PAGE_MASK }, 4096);
+	return gva_phys(v, r->pa & ~PAGE_MASK, 4096);
 }
 
 /* Other modes are rare enough to walk each time. */
@@ -49,7 +49,7 @@ static void fill(struct vcpu *v, uint64_t lin, const struct walk_result *r, cons
 	if (!v->live.cr3 || !is_long64(v))
 		return;
 	for (unsigned i = 0; i < r->nr; i++) {
-		c->entry[i] = (const uint64_t *)(const void *)gmem_ptr(v->vm, (struct gpa){ r->at[i] }, 8);
+		c->entry[i] = (const uint64_t *)(const void *)gva_phys(v, r->at[i], 8);
 		c->value[i] = r->value[i];
 	}
 	c->host = host;

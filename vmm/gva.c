@@ -4,13 +4,23 @@
 
 #include "arch/x86/def/cr.h"
 #include "arch/x86/def/pte.h"
+#include "vmm/backend.h"
 #include "vmm/cpuid.h"
+
+uint8_t *gva_phys(struct vcpu *v, uint64_t pa, size_t n)
+{
+	if (v->level && v->be->nested->phys && !v->be->nested->phys(v, &pa))
+		return NULL;
+	return gmem_ptr(v->vm, (struct gpa){ pa }, n);
+}
 
 static bool read_table(void *ctx, uint64_t pa, void *dst, size_t size)
 {
-	const struct vm *vm = ctx;
+	const uint8_t *p = gva_phys(ctx, pa, size);
 
-	return gmem_read(vm, (struct gpa){ pa }, dst, size);
+	if (p)
+		memcpy(dst, p, size);
+	return p != NULL;
 }
 
 static enum walk_mode mode_of(const struct vcpu_state *st)
@@ -33,7 +43,7 @@ bool gva_walk(struct vcpu *v, struct gva a, uint32_t access, struct walk_result 
 		.wp = st->cr0 & CR0_WP, .smep = st->cr4 & CR4_SMEP, .smap = (st->cr4 & CR4_SMAP) && !(v->rflags & RFLAGS_AC),
 		.access = access, .pa_mask = cpuid_pa_mask(),
 	};
-	return walk(&q, read_table, v->vm, r);
+	return walk(&q, read_table, v, r);
 }
 
 /* The accessed and dirty bits that the access sets. One vcpu per VM: nobody else writes the tables meanwhile. */
@@ -47,7 +57,7 @@ static void set_ad(struct vcpu *v, const struct walk_result *r, bool write)
 		if (write && i == r->nr - 1)
 			want |= PTE_D;
 		if (want != r->value[i])
-			gmem_write(v->vm, (struct gpa){ r->at[i] }, &want, r->entry_size);
+			memcpy(gva_phys(v, r->at[i], r->entry_size), &want, r->entry_size);
 	}
 }
 
@@ -72,7 +82,7 @@ static enum gva_status pieces(struct vcpu *v, struct gva a, size_t n, bool write
 			vcpu_raise_pf(v, va, r[nr].error);
 			return GVA_FAULT;
 		}
-		out[nr] = (struct piece){ gmem_ptr(v->vm, (struct gpa){ r[nr].pa }, part), part };
+		out[nr] = (struct piece){ gva_phys(v, r[nr].pa, part), part };
 		if (!out[nr].host)
 			return GVA_NO_MEMORY;
 		nr++;

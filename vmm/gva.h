@@ -9,6 +9,10 @@
 /* Where does the guest's code or data at a linear address lie? access: WALK_W, WALK_U, WALK_I. False: r->error is the #PF code. */
 bool gva_walk(struct vcpu *v, struct gva a, uint32_t access, struct walk_result *r);
 
+/* Host pointer to n bytes at a physical address as what runs sees it, which a nested guest need not see where the guest does. All in one page. NULL: no
+ * memory there. */
+uint8_t *gva_phys(struct vcpu *v, uint64_t pa, size_t n);
+
 enum gva_status { GVA_OK, GVA_FAULT, GVA_NO_MEMORY };
 
 /* Copies n <= 16 bytes, with the rights of the guest's CPL; a write is all or nothing. GVA_FAULT: a #PF has been queued. GVA_NO_MEMORY: the

@@ -21,7 +21,9 @@ struct nested_ops {
 	void (*cpuid)(struct vcpu *v, uint32_t leaf, uint32_t sub, struct cpuid_regs *r);
 	/* Bits of EFER and CR4 that the guest may set besides the model's: EFER.SVME, CR4.VMXE. */
 	uint64_t efer, cr4;
-	/* An MSR of the feature. -1: not one of them; 0: #GP(0); 1: done. */
+	/* Bits of CR4 that may not become 0 now. NULL: none. */
+	uint64_t (*cr4_fixed)(const struct vcpu *v);
+	/* An MSR of the feature. -1: not one of them; 0: #GP(0); 1: done. A write of EFER is asked for as well, and then made by the caller unless 0. */
 	int (*msr)(struct vcpu *v, uint32_t msr, bool write, uint64_t *val);
 	/* One of the feature's instructions has exited and is the guest's to use: carried out, or its fault queued, or the nested guest is what runs next. */
 	void (*insn)(struct vcpu *v);
@@ -30,6 +32,8 @@ struct nested_ops {
 	/* With v->level 1, before an event is selected: what waits (v->exception, NMI, interrupt) may be an exit to the guest hypervisor instead. True: it
 	 * was, and v->level is 0. Interrupts are off and no debug register is loaded. */
 	bool (*event)(struct vcpu *v);
+	/* With v->level 1: where what the nested guest takes for a physical address lies in the guest's memory. False: nowhere. NULL: they are the same. */
+	bool (*phys)(struct vcpu *v, uint64_t *pa);
 	/* Guest-physical memory of the guest has been remapped: translations of the nested guest that drover keeps are void. */
 	void (*flush)(struct vcpu *v);
 };

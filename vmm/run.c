@@ -45,8 +45,8 @@ static inline bool fast_db(struct vcpu *v, struct cpu *c)
 {
 	const struct exit *e = &v->exit;
 
-	if (e->u.exc.vector != VEC_DB || v->dbg.state != DBG_LIVE || v->level || e->u.exc.db.cls == DBG_ICEBP || e->vectoring.type != EVENT_NONE ||
-	    v->exception.type != EVENT_NONE)
+	if (e->u.exc.vector != VEC_DB || v->dbg.state != DBG_LIVE || e->u.exc.db.cls == DBG_ICEBP || e->vectoring.type != EVENT_NONE ||
+	    v->exception.type != EVENT_NONE || v->level)
 		return false;
 	/* What hardware has in the control block is newer than vm_*, and a change of one of them commits them all. */
 	if (!(v->be->dbg_caps & DBG_CAP_DB_APPLIED) || v->dbg.debugctl) {

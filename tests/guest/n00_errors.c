@@ -22,6 +22,7 @@ static void off(void)
 	run_code(&r);
 	check_eq("NV.user", "in VMX operation at CPL 3: #GP", r.end, VEC_GP);
 	check_eq("NV.user.error", "error code 0", trap_nth(VEC_GP, 0)->err, 0);
+	check_eq("NV.vmxe", "in VMX operation CR4.VMXE cannot go", try_write_cr4(read_cr4() & ~(1ul << 13)), VEC_GP);
 }
 
 static void pointers(void)

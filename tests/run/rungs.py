@@ -29,6 +29,7 @@ PROOFS = {
 
 # Scenarios with a hypervisor of their own.
 NESTED = re.compile(r"[nm]\d\d_|nested$")
+LOCKED = "n00_locked"  # wants a firmware that has locked it off
 
 
 @dataclass(frozen=True)
@@ -67,11 +68,12 @@ RUNGS.update({r.name: r for name in ("svm-qemu", "vmx-bochs") for r in with_poli
 
 def modules(scenarios="all"):
     """What drover runs: the guest alone; then, when all is asked for, one that is a hypervisor itself, and two VMs that share a CPU."""
-    nested = "nested=on " if NESTED.match(scenarios) else ""
+    nested = "nested=locked " if scenarios == LOCKED else "nested=on " if NESTED.match(scenarios) else ""
     one = ((GUEST, "vm=l2 mem=32 lab %s-- scenario=%s" % (nested, scenarios)),)
     if scenarios != "all":
         return one
     return one + ((GUEST, "vm=l1 mem=16 lab nested=on -- scenario=nested"),
+                  (GUEST, "vm=locked mem=8 lab nested=locked -- scenario=%s" % LOCKED),
                   (GUEST, "vm=a mem=16 lab group=1 -- scenario=isolation"),
                   (GUEST, "vm=b mem=16 lab group=1 -- scenario=peer"))
 

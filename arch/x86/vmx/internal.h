@@ -229,7 +229,7 @@ struct vmx_nested_cr {
 	uint64_t mask0, mask4, shadow0, shadow4;
 	uint64_t fixed0;     /* CR0 bits that are 1 without an unrestricted guest: drover's besides */
 	uint64_t own0, own4; /* values, as its guest has them, of the bits that drover owns */
-	bool pdptes;         /* the PDPTEs follow CR3 as at level 0 */
+	bool pdptes_loaded;  /* the entry has them from its VMCS: they do not follow CR3 */
 };
 void vmx_nested_cr(const struct vcpu *v, struct vmx_nested_cr *c);
 void vmx_nested_own_cr(struct vcpu *v, uint64_t cr0, uint64_t cr4);

@@ -441,7 +441,7 @@ void vmx_nested_cr(const struct vcpu *v, struct vmx_nested_cr *c)
 
 	*c = (struct vmx_nested_cr){
 		.mask0 = V12(n, CR0_MASK), .mask4 = V12(n, CR4_MASK), .shadow0 = V12(n, CR0_SHADOW), .shadow4 = V12(n, CR4_SHADOW), .fixed0 = fixed,
-		.own0 = n->cr0, .own4 = n->cr4, .pdptes = !nvmx_ept(n),
+		.own0 = n->cr0, .own4 = n->cr4, .pdptes_loaded = n->run_pending && nvmx_ept(n),
 	};
 }
 
@@ -507,6 +507,11 @@ static void reset(struct vcpu *v)
 	n->current = n->vmxon_pa = NO_VMCS;
 }
 
+static uint64_t cr4_fixed(const struct vcpu *v)
+{
+	return nvmx_of(v)->vmxon ? CR4_VMXE : 0; /* CR4_FIXED0, at both levels */
+}
+
 static void flush(struct vcpu *v)
 {
 	nvmx_ept_zap(nvmx_of(v));
@@ -518,9 +523,11 @@ const struct nested_ops vmx_nested = {
 	.reset = reset,
 	.cpuid = nvmx_cpuid,
 	.cr4 = CR4_VMXE,
+	.cr4_fixed = cr4_fixed,
 	.msr = nvmx_msr,
 	.insn = insn,
 	.exit = nvmx_exit,
 	.event = nvmx_event,
+	.phys = nvmx_phys,
 	.flush = flush,
 };

@@ -162,8 +162,8 @@ void nvmx_ept_zap(struct nvmx *n);
 void nvmx_ept_use(struct nvmx *n, uint64_t eptp);
 /* The EPT violation that has just happened: filled in (true), or the guest hypervisor's: *reason and *qual. */
 bool nvmx_ept_fill(struct vcpu *v, struct nvmx *n, uint64_t gpa, uint64_t hw_qual, uint32_t *reason, uint64_t *qual);
-/* A nested guest's physical address as the guest hypervisor's. False: not mapped. */
-bool nvmx_ept_translate(struct vcpu *v, uint64_t gpa, uint64_t *out);
+/* vmm/nested.h: phys */
+bool nvmx_phys(struct vcpu *v, uint64_t *pa);
 
 /* ---- nested_switch.c ---- */
 struct l1_exit {

@@ -192,12 +192,15 @@ bool nvmx_ept_fill(struct vcpu *v, struct nvmx *n, uint64_t gpa, uint64_t hw_qua
 	return true;
 }
 
-bool nvmx_ept_translate(struct vcpu *v, uint64_t gpa, uint64_t *out)
+bool nvmx_phys(struct vcpu *v, uint64_t *pa)
 {
+	const struct nvmx *n = nvmx_of(v);
 	struct ept_walk w = { 0 };
 
-	if (walk12(v, nvmx_of(v)->eptp, gpa, &w) != WALK_OK)
+	if (!nvmx_ept(n))
+		return true;
+	if (walk12(v, n->eptp, *pa, &w) != WALK_OK)
 		return false;
-	*out = w.pa;
+	*pa = w.pa;
 	return true;
 }

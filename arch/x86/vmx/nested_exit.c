@@ -162,7 +162,7 @@ static bool wants(struct vcpu *v, struct nvmx *n, struct l1_exit *x)
 
 /* ---- What drover does itself ---- */
 
-/* MOV to a control register with a bit that drover owns: as at level 0, but the guest hypervisor's bits are its own, and the bits that VMX fixes #GP. */
+/* MOV to a control register with a bit that drover owns: as at level 0, but the guest hypervisor's bits are its own, and what VMX fixes is #GP. */
 static void own_cr(struct vcpu *v, const struct nvmx *n)
 {
 	uint64_t *gpr = &v->r[v->exit.u.cr.gpr], old = *gpr, val = old, cr0_fixed = CR0_NE;
@@ -176,7 +176,6 @@ static void own_cr(struct vcpu *v, const struct nvmx *n)
 		bad = (val & cr0_fixed) != cr0_fixed;
 	} else if (v->exit.u.cr.access == CR_WRITE && v->exit.u.cr.cr == 4) {
 		val = (old & ~V12(n, CR4_MASK)) | (v->st.cr4 & V12(n, CR4_MASK));
-		bad = !(val & CR4_VMXE);
 	}
 	if (bad) {
 		vcpu_raise(v, VEC_GP, true, 0);

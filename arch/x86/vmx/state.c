@@ -7,6 +7,7 @@
 #include "arch/x86/def/seg.h"
 #include "arch/x86/vmx/internal.h"
 #include "vmm/cpuid.h"
+#include "vmm/gva.h"
 
 /* ---- Plain fields ---- */
 
@@ -86,13 +87,14 @@ static void fetch_cr(const struct vcpu *v, struct vcpu_state *st)
 /* The four PDPTEs are loaded by MOV to CR3, and by hardware where the guest does that itself. Where software set CR0, CR3 or CR4 for a
  * guest in PAE paging, software has to do it (SDM "Checks on Guest Page-Directory-Pointer-Table Entries"). Entries in memory that the next entry
  * would refuse are not taken: the old ones stay in force, as they do after a MOV that faults. */
-static void commit_pdptes(const struct vcpu *v)
+static void commit_pdptes(struct vcpu *v)
 {
-	uint64_t table = v->st.cr3 & 0xffffffe0, reserved = ~cpuid_pa_mask() | 0x1e6, e[4];
+	uint64_t reserved = ~cpuid_pa_mask() | 0x1e6, e[4];
+	const uint8_t *table = gva_phys(v, v->st.cr3 & 0xffffffe0, sizeof(e));
 
-	if (table + sizeof(e) > v->vm->ram_size)
+	if (!table)
 		return;
-	memcpy(e, v->vm->ram + table, sizeof(e)); /* once: what is checked is what is written, whatever the guest's devices do */
+	memcpy(e, table, sizeof(e)); /* once: what is checked is what is written, whatever the guest's devices do */
 	for (unsigned i = 0; i < 4; i++)
 		if ((e[i] & 1) && (e[i] & reserved))
 			return;
@@ -103,7 +105,7 @@ static void commit_pdptes(const struct vcpu *v)
 static void commit_cr(struct vcpu *v)
 {
 	struct vcpu_state *st = &v->st;
-	struct vmx_nested_cr c = { .pdptes = true };
+	struct vmx_nested_cr c = { 0 };
 	bool lma = (st->efer & EFER_LME) && (st->cr0 & CR0_PG);
 	uint32_t entry;
 
@@ -126,7 +128,7 @@ static void commit_cr(struct vcpu *v)
 	entry = vmcs_read32(VMCS_ENTRY_CTL);
 	if (((entry & ENTRY_IA32E) != 0) != lma)
 		vmcs_write(VMCS_ENTRY_CTL, entry ^ ENTRY_IA32E);
-	if ((st->cr0 & CR0_PG) && (st->cr4 & CR4_PAE) && !lma && c.pdptes)
+	if ((st->cr0 & CR0_PG) && (st->cr4 & CR4_PAE) && !lma && !c.pdptes_loaded)
 		commit_pdptes(v);
 }
 
