@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* l1.h on VMX: regions, the control fields that the CPU's capabilities leave, one entry and exit. */
+/* l1_vmx.h: regions, the control fields that the CPU's capabilities leave, one entry and exit. */
 #include "tests/guest/l1_vmx.h"
 
 #define MSR_FEATURE_CONTROL 0x3au
@@ -151,7 +151,7 @@ uint32_t *vmx_spare(void)
 uint64_t vmx_region_on(void) { return (uint64_t)&on_region; }
 uint64_t vmx_region(void) { return (uint64_t)&main_region; }
 
-void l1_start(void)
+void vmx_start(void)
 {
 	uint64_t control = 0;
 	uint32_t r[4];
@@ -175,7 +175,7 @@ void l1_start(void)
 		scenario_error("VMCLEAR, VMPTRLD: 0x%x", bad);
 }
 
-void l1_stop(void)
+void vmx_stop(void)
 {
 	__asm__ volatile("vmxoff" ::: "cc", "memory");
 	write_cr4(read_cr4() & ~CR4_VMXE);
@@ -256,7 +256,7 @@ static void build_ept(void)
 	ept[2][split] = (uint64_t)ept[6] | 7;
 }
 
-void l1_protect(const volatile void *addr, unsigned rights)
+void vmx_protect(const volatile void *addr, unsigned rights)
 {
 	uint64_t *e = &ept[6][(uint64_t)addr >> 12 & 511];
 
@@ -264,12 +264,12 @@ void l1_protect(const volatile void *addr, unsigned rights)
 	vmx_invept(1, (uint64_t)ept[0] | 6 | 3 << 3);
 }
 
-static void write_controls(const struct l1 *r)
+static void write_controls(const struct vmx_l2 *r)
 {
 	uint32_t proc = VC_PROC_HLT | VC_PROC_SECONDARY;
 
-	vf_set(VF_PIN, fit(MSR_VMX(13), (r->want & L1_INTR ? VC_PIN_INTR : 0) | (r->want & L1_NMI ? VC_PIN_NMI : 0)));
-	proc |= (r->want & L1_DR ? VC_PROC_MOV_DR : 0) | (r->want & L1_IO ? VC_PROC_IO : 0) | (r->want & L1_MSR ? 0 : VC_PROC_MSR_BITMAPS);
+	vf_set(VF_PIN, fit(MSR_VMX(13), (r->want & VW_INTR ? VC_PIN_INTR : 0) | (r->want & VW_NMI ? VC_PIN_NMI : 0)));
+	proc |= (r->want & VW_DR ? VC_PROC_MOV_DR : 0) | (r->want & VW_IO ? VC_PROC_IO : 0) | (r->want & VW_MSR ? 0 : VC_PROC_MSR_BITMAPS);
 	vf_set(VF_PROC, fit(MSR_VMX(14), proc));
 	vf_set(VF_PROC2, fit(MSR_VMX(11), r->own_tables ? VC_PROC2_EPT : 0));
 	vf_set(VF_EXIT, fit(MSR_VMX(15), VC_EXIT_SAVE_DEBUG | VC_EXIT_HOST64 | VC_EXIT_ACK | VC_EXIT_LOAD_EFER));
@@ -286,7 +286,7 @@ static void write_controls(const struct l1 *r)
 		vf_set(VF_EPTP, (uint64_t)ept[0] | 6 | 3 << 3);
 }
 
-static void write_event(const struct l1 *r)
+static void write_event(const struct vmx_l2 *r)
 {
 	static const uint8_t type[] = { 0, 0, 2, 3, 4, 5, 6 };
 
@@ -295,7 +295,7 @@ static void write_event(const struct l1 *r)
 	vf_set(VF_EVENT_LEN, r->event_len);
 }
 
-static void write_registers(const struct l1 *r)
+static void write_registers(const struct vmx_l2 *r)
 {
 	vf_set(VF_RIP, r->rip);
 	vf_set(VF_RSP, r->rsp);
@@ -303,7 +303,7 @@ static void write_registers(const struct l1 *r)
 	write_event(r);
 }
 
-void vmx_prepare(struct l1 *r)
+void vmx_prepare(struct vmx_l2 *r)
 {
 	unsigned bad = vmx_clear((uint64_t)&main_region);
 
@@ -342,25 +342,25 @@ void vmx_prepare(struct l1 *r)
 static unsigned kind_of(uint64_t reason, unsigned type)
 {
 	if (reason >> 31)
-		return L1X_INVALID;
+		return VX_INVALID;
 	switch (reason & 0xffff) {
-	case 0: return type == 2 ? L1X_NMI : L1X_EXC;
-	case 1: return L1X_INTR;
-	case 2: return L1X_SHUTDOWN;
-	case 10: return L1X_CPUID;
-	case 12: return L1X_HLT;
-	case 29: return L1X_DR;
-	case 30: return L1X_IO;
-	case 31: case 32: return L1X_MSR;
-	case 48: return L1X_MEM;
-	case 52: return L1X_TIMER;
-	default: return L1X_OTHER;
+	case 0: return type == 2 ? VX_NMI : VX_EXC;
+	case 1: return VX_INTR;
+	case 2: return VX_SHUTDOWN;
+	case 10: return VX_CPUID;
+	case 12: return VX_HLT;
+	case 29: return VX_DR;
+	case 30: return VX_IO;
+	case 31: case 32: return VX_MSR;
+	case 48: return VX_MEM;
+	case 52: return VX_TIMER;
+	default: return VX_OTHER;
 	}
 }
 
-static void read_exit(struct l1 *r)
+static void read_exit(struct vmx_l2 *r)
 {
-	static const uint8_t event_of[8] = { L1E_INTR, L1E_NONE, L1E_NMI, L1E_EXC, L1E_SOFT_INT, L1E_ICEBP, L1E_SOFT_EXC, L1E_NONE };
+	static const uint8_t event_of[8] = { VE_INTR, VE_NONE, VE_NMI, VE_EXC, VE_SOFT_INT, VE_ICEBP, VE_SOFT_EXC, VE_NONE };
 	uint64_t info = vf(VF_INTR_INFO);
 
 	r->reason = vf(VF_REASON);
@@ -376,10 +376,10 @@ static void read_exit(struct l1 *r)
 	r->type = event_of[info >> 8 & 7];
 	r->error = info >> 11 & 1 ? vf(VF_INTR_ERROR) : 0;
 	r->len = (unsigned)vf(VF_INSN_LEN);
-	r->event = L1E_NONE;
+	r->event = VE_NONE;
 }
 
-static void enter(struct l1 *r, bool resume)
+static void enter(struct vmx_l2 *r, bool resume)
 {
 	unsigned fail = l1_vmx_enter(&r->regs, resume);
 
@@ -388,13 +388,13 @@ static void enter(struct l1 *r, bool resume)
 	read_exit(r);
 }
 
-void l1_run(struct l1 *r)
+void vmx_run(struct vmx_l2 *r)
 {
 	vmx_prepare(r);
 	enter(r, false);
 }
 
-void l1_resume(struct l1 *r)
+void vmx_resume(struct vmx_l2 *r)
 {
 	write_registers(r);
 	enter(r, true);

@@ -1,9 +1,73 @@
 /* SPDX-License-Identifier: MIT */
-/* l1.h on VMX: for scenarios that look at fields of the VMCS. */
+/* A hypervisor inside a scenario, on VMX, for what is VMX's own: it runs a fragment of this image as a nested guest, in the same address space with the same
+ * descriptor tables and trap handlers, tells how that ended, and lets the scenario at the fields of its VMCS.
+ *
+ *	struct vmx_l2 r = { .code = n99_code, .want = VW_DR };
+ *
+ *	vmx_start();                     // ends the scenario with SKIP where the CPU cannot
+ *	vmx_run(&r);                     // enters; r.exit, r.rip and so on afterwards
+ *	check_eq("N99.x", "...", r.exit, VX_DR);
+ *	r.rip += r.len;
+ *	vmx_resume(&r);                  // goes on from r.rip
+ *	vmx_stop(); */
 #ifndef TESTS_GUEST_L1_VMX_H
 #define TESTS_GUEST_L1_VMX_H
 
-#include "tests/guest/l1.h"
+#include "tests/guest/guest.h"
+
+#define VMX_END " hlt;" /* end of a nested fragment: HLT always exits. At CPL 3: VMX_END_USER */
+#define VMX_END_USER " cpuid;" /* VMX: CPUID always exits */
+
+enum vmx_want { /* intercepts besides those that are always on (HLT) */
+	VW_DR = 1,    /* MOV DR */
+	VW_INTR = 2,  /* external interrupts, acknowledged by the exit */
+	VW_NMI = 4,
+	VW_IO = 8,    /* all of it */
+	VW_MSR = 16,  /* all of it; else none */
+};
+
+enum vmx_exit { VX_OTHER, VX_EXC, VX_INTR, VX_NMI, VX_CPUID, VX_HLT, VX_DR, VX_IO, VX_MSR, VX_MEM, VX_TIMER, VX_SHUTDOWN,
+	       VX_INVALID /* the entry was refused */ };
+
+enum vmx_event { VE_NONE, VE_INTR, VE_NMI, VE_EXC, VE_SOFT_INT, VE_ICEBP, VE_SOFT_EXC };
+
+struct vmx_l2 {
+	/* in */
+	const void *code;
+	unsigned cpl;        /* 0 or 3 */
+	unsigned want;       /* enum vmx_want, ORed */
+	uint32_t exceptions; /* intercepted vectors, a bit each */
+	bool own_tables;     /* second-level tables of its own: identity, see vmx_protect() */
+	uint8_t event;       /* enum vmx_event: injected at the entry */
+	uint8_t event_vector, event_len;
+	bool event_has_error;
+	uint32_t event_error;
+	void (*tune)(struct vmx_l2 *r); /* called before the entry, when all else has been set */
+	/* in and out; out: as the exit left them in the control block */
+	struct regs regs;
+	uint64_t rip, rsp, rflags; /* vmx_run() sets rip and rsp itself */
+	uint64_t dr7, debugctl;    /* dr7 0: DR7_INIT */
+	/* out */
+	unsigned exit;       /* enum vmx_exit */
+	uint64_t reason;     /* as the CPU says it */
+	unsigned vector;     /* EXC, INTR */
+	unsigned type;       /* EXC: enum vmx_event */
+	uint64_t payload;    /* #DB: new causes, positive; #PF: address; MOV DR: its qualification */
+	uint64_t error, gpa;
+	unsigned len;        /* of the instruction that exited; 0: not told */
+};
+
+/* Virtualization on, a fresh control block. */
+void vmx_start(void);
+void vmx_stop(void);
+/* A fresh nested guest. */
+void vmx_run(struct vmx_l2 *r);
+/* The same one, from r->rip on; regs, rip, rsp, rflags and event are taken, nothing else. */
+void vmx_resume(struct vmx_l2 *r);
+/* Second-level rights of the 4 KiB page at addr (below 2 MiB above the image's start): bits 0-2 read, write, execute. All else is allowed. */
+void vmx_protect(const volatile void *addr, unsigned rights);
+
+/* ---- The VMCS ---- */
 
 /* Encodings, by the manual's names. */
 enum vmx_field {
@@ -52,7 +116,7 @@ unsigned vmx_launch(void); /* with the guest's registers all 0; for entries that
 unsigned vmx_relaunch(void); /* VMRESUME likewise */
 unsigned vmx_invept(uint64_t type, uint64_t eptp);
 unsigned vmx_invvpid(uint64_t type, uint64_t vpid);
-/* On the l1_start()ed VMCS; a failure ends the scenario with ERROR. */
+/* On the vmx_start()ed VMCS; a failure ends the scenario with ERROR. */
 uint64_t vf(uint64_t field);
 void vf_set(uint64_t field, uint64_t v);
 void vf_change(uint64_t field, uint64_t clear, uint64_t set);
@@ -62,6 +126,6 @@ uint32_t *vmx_spare(void);
 uint64_t vmx_region_on(void);
 uint64_t vmx_region(void);
 /* All fields of r, without the entry: for entries that are to fail. */
-void vmx_prepare(struct l1 *r);
+void vmx_prepare(struct vmx_l2 *r);
 
 #endif

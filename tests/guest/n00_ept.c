@@ -4,15 +4,15 @@
  * Rules: NV = nested VMX as the SDM tells it ("EPT Violations", "EPT Misconfigurations"). */
 #include "tests/guest/l1_vmx.h"
 
-CODE64(n00_ept_rw, "mov (%rbx), %eax; .globl n00_ept_store; n00_ept_store: movl $0x55, (%rbx); nop;" L2_END)
+CODE64(n00_ept_rw, "mov (%rbx), %eax; .globl n00_ept_store; n00_ept_store: movl $0x55, (%rbx); nop;" VMX_END)
 CODE64(n00_ept_call, "jmp *%rbx;")
 LABEL(n00_ept_store);
 
 static uint8_t page[4096] __attribute__((aligned(4096)));
 
-static void violation(const char *id, const struct l1 *r, const void *at, uint64_t bits, uint64_t addr)
+static void violation(const char *id, const struct vmx_l2 *r, const void *at, uint64_t bits, uint64_t addr)
 {
-	check_eq(fmt("NV.%s", id), "an EPT violation", r->exit, L1X_MEM);
+	check_eq(fmt("NV.%s", id), "an EPT violation", r->exit, VX_MEM);
 	check_eq(fmt("NV.%s.rip", id), "at the instruction", r->rip, (uint64_t)at);
 	check_eq(fmt("NV.%s.gpa", id), "the address", r->gpa, addr);
 	check_eq(fmt("NV.%s.qual", id), "access, what is allowed, a linear address", r->payload & 0x1bf, bits | 0x180);
@@ -20,45 +20,45 @@ static void violation(const char *id, const struct l1 *r, const void *at, uint64
 
 static void rights(void)
 {
-	struct l1 r = { .code = n00_ept_rw, .own_tables = true, .regs.rbx = (uint64_t)page };
+	struct vmx_l2 r = { .code = n00_ept_rw, .own_tables = true, .regs.rbx = (uint64_t)page };
 
 	page[0] = 0x11;
-	l1_run(&r);
-	check_eq("NV.run", "a nested guest with EPT", r.exit, L1X_HLT);
+	vmx_run(&r);
+	check_eq("NV.run", "a nested guest with EPT", r.exit, VX_HLT);
 	check_eq("NV.store", "writes its hypervisor's memory", page[0], 0x55);
-	l1_protect(page, 1);
+	vmx_protect(page, 1);
 	r.rip = (uint64_t)n00_ept_rw;
-	l1_resume(&r);
+	vmx_resume(&r);
 	violation("write", &r, n00_ept_store, 2 | 1 << 3, (uint64_t)page);
-	l1_protect(page, 0);
+	vmx_protect(page, 0);
 	r.rip = (uint64_t)n00_ept_rw;
-	l1_resume(&r);
+	vmx_resume(&r);
 	violation("none", &r, n00_ept_rw, 1, (uint64_t)page);
-	l1_protect(page, 7);
+	vmx_protect(page, 7);
 	page[0] = 0x33;
-	l1_resume(&r);
-	check_eq("NV.back", "given back it goes on", r.exit, L1X_HLT);
+	vmx_resume(&r);
+	check_eq("NV.back", "given back it goes on", r.exit, VX_HLT);
 	check_eq("NV.back.read", "reads", r.regs.rax & 0xff, 0x33);
 	check_eq("NV.back.write", "and writes", page[0], 0x55);
-	l1_protect(page, 3);
+	vmx_protect(page, 3);
 	page[0] = 0xf4; /* HLT */
-	r = (struct l1){ .code = n00_ept_call, .own_tables = true, .regs.rbx = (uint64_t)page };
-	l1_run(&r); /* builds the tables anew: all is allowed */
-	check_eq("NV.exec", "code in a page that may be executed", r.exit == L1X_HLT ? r.rip : 0, (uint64_t)page);
-	l1_protect(page, 3);
+	r = (struct vmx_l2){ .code = n00_ept_call, .own_tables = true, .regs.rbx = (uint64_t)page };
+	vmx_run(&r); /* builds the tables anew: all is allowed */
+	check_eq("NV.exec", "code in a page that may be executed", r.exit == VX_HLT ? r.rip : 0, (uint64_t)page);
+	vmx_protect(page, 3);
 	r.rip = (uint64_t)n00_ept_call;
-	l1_resume(&r);
+	vmx_resume(&r);
 	violation("fetch", &r, page, 4 | 3 << 3, (uint64_t)page);
 }
 
 static void misconfigured(void)
 {
-	struct l1 r = { .code = n00_ept_rw, .own_tables = true, .regs.rbx = (uint64_t)page };
+	struct vmx_l2 r = { .code = n00_ept_rw, .own_tables = true, .regs.rbx = (uint64_t)page };
 
-	l1_run(&r);
-	l1_protect(page, 2); /* write without read */
+	vmx_run(&r);
+	vmx_protect(page, 2); /* write without read */
 	r.rip = (uint64_t)n00_ept_rw;
-	l1_resume(&r);
+	vmx_resume(&r);
 	check_eq("NV.misconfig", "writable but not readable: an EPT misconfiguration", r.reason, 49);
 	check_eq("NV.misconfig.gpa", "the address", r.gpa, (uint64_t)page);
 }
@@ -66,22 +66,22 @@ static void misconfigured(void)
 /* Under drover only: what is there on a bare machine is its firmware's or a device's. */
 static void nowhere(void)
 {
-	struct l1 r = { .code = n00_ept_rw, .own_tables = true, .regs.rbx = 0xd0000000 };
+	struct vmx_l2 r = { .code = n00_ept_rw, .own_tables = true, .regs.rbx = 0xd0000000 };
 
 	if (!env.drover) {
 		check_skip("NV.nowhere", "memory that the hypervisor does not have", "bare: something may be there");
 		return;
 	}
-	l1_run(&r);
-	check_eq("NV.nowhere", "memory that the hypervisor does not have: an EPT violation", r.exit, L1X_MEM);
+	vmx_run(&r);
+	check_eq("NV.nowhere", "memory that the hypervisor does not have: an EPT violation", r.exit, VX_MEM);
 	check_eq("NV.nowhere.gpa", "the address", r.gpa, 0xd0000000);
 }
 
 SCENARIO(n00_ept, "a nested guest sees memory by its hypervisor's EPT", SCN_NESTED)
 {
-	l1_start();
+	vmx_start();
 	rights();
 	misconfigured();
 	nowhere();
-	l1_stop();
+	vmx_stop();
 }

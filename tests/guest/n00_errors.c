@@ -4,7 +4,7 @@
  * Rules: NV = nested VMX as the SDM's instruction reference and "VM Instruction Error Numbers" tell it. */
 #include "tests/guest/l1_vmx.h"
 
-CODE64(n00_code, "nop;" L2_END)
+CODE64(n00_code, "nop;" VMX_END)
 CODE64(n00_vmread_user, "xor %eax, %eax; vmread %rax, %rcx;" DONE)
 CODE64(n00_launch_ss, "mov %ss, %eax; mov %eax, %ss; vmlaunch; pushf; pop %rbx; nop;" DONE)
 
@@ -12,13 +12,13 @@ static void off(void)
 {
 	struct run r = { .code = n00_vmread_user, .cpl = 3, .allow = 1ul << VEC_UD | 1ul << VEC_GP };
 
-	l1_stop();
+	vmx_stop();
 	run_code(&r);
 	check_eq("NV.off.user", "outside VMX operation VMREAD is #UD, at CPL 3 too", r.end, VEC_UD);
 	try_begin();
 	__asm__ volatile("1: vmxon %0\n2:\n" EXTABLE("1b", "2b")::"m"(watch_buf) : "cc", "memory");
 	check_eq("NV.off.vmxe", "VMXON without CR4.VMXE is #UD", try_end(), VEC_UD);
-	l1_start();
+	vmx_start();
 	run_code(&r);
 	check_eq("NV.user", "in VMX operation at CPL 3: #GP", r.end, VEC_GP);
 	check_eq("NV.user.error", "error code 0", trap_nth(VEC_GP, 0)->err, 0);
@@ -65,7 +65,7 @@ static void fields(void)
 
 static void entry_error(const char *id, const char *desc, uint64_t field, uint64_t value, unsigned number)
 {
-	struct l1 r = { .code = n00_code };
+	struct vmx_l2 r = { .code = n00_code };
 
 	vmx_prepare(&r);
 	vf_set(field, value);
@@ -74,7 +74,7 @@ static void entry_error(const char *id, const char *desc, uint64_t field, uint64
 
 static void entries(void)
 {
-	struct l1 r = { .code = n00_code };
+	struct vmx_l2 r = { .code = n00_code };
 	struct run ss = { .code = n00_launch_ss };
 
 	vmx_prepare(&r);
@@ -99,7 +99,7 @@ static void entries(void)
 
 static void failed_state(const char *id, const char *desc, uint64_t field, uint64_t value)
 {
-	struct l1 r = { .code = n00_code };
+	struct vmx_l2 r = { .code = n00_code };
 
 	vmx_prepare(&r);
 	vf_set(field, value);
@@ -110,7 +110,7 @@ static void failed_state(const char *id, const char *desc, uint64_t field, uint6
 static void guest_state(void)
 {
 	static uint64_t area[2] __attribute__((aligned(16))) = { 0xc0000100, 0 };
-	struct l1 r = { .code = n00_code };
+	struct vmx_l2 r = { .code = n00_code };
 
 	failed_state("guest.cr4", "CR4 without VMXE", VF_CR4, 0x20);
 	failed_state("guest.cr0", "CR0 without NE", VF_CR0, read_cr0() & ~0x20ul);
@@ -146,12 +146,12 @@ static void others(void)
 
 SCENARIO(n00_errors, "VMX instructions say what is wrong by the SDM's numbers", SCN_NESTED)
 {
-	l1_start();
+	vmx_start();
 	off();
 	pointers();
 	fields();
 	entries();
 	guest_state();
 	others();
-	l1_stop();
+	vmx_stop();
 }

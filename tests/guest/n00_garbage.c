@@ -4,7 +4,7 @@
  * Rules: NV; HP = what a hostile guest probes. Whatever an entry says here, the hypervisor below lives, and this one gets its state back. */
 #include "tests/guest/l1_vmx.h"
 
-CODE64(n00_garbage_code, "nop;" L2_END)
+CODE64(n00_garbage_code, "nop;" VMX_END)
 
 #define ROUNDS 3000u /* every seventh finds a field that exists */
 
@@ -36,7 +36,7 @@ static uint64_t value(void)
 
 static void one_field(uint64_t field, unsigned *entered, unsigned *refused)
 {
-	struct l1 r = { .code = n00_garbage_code, .want = L1_DR, .exceptions = ~0u };
+	struct vmx_l2 r = { .code = n00_garbage_code, .want = VW_DR, .exceptions = ~0u };
 	unsigned said;
 	uint64_t v;
 
@@ -88,12 +88,12 @@ static void regions(void)
 
 SCENARIO(n00_garbage, "a VMCS of nonsense harms nobody else", SCN_NESTED | SCN_DROVER)
 {
-	struct l1 r = { .code = n00_garbage_code };
+	struct vmx_l2 r = { .code = n00_garbage_code };
 
-	l1_start();
+	vmx_start();
 	fields();
 	regions();
-	l1_run(&r);
-	check_eq("NV.lives", "and a good one runs after all that", r.exit, L1X_HLT);
-	l1_stop();
+	vmx_run(&r);
+	check_eq("NV.lives", "and a good one runs after all that", r.exit, VX_HLT);
+	vmx_stop();
 }

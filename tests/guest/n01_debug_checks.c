@@ -4,8 +4,8 @@
  * Who had it: Linux KVM until 095686e6fcb4 (DEBUGCTL unchecked). Rules: N01, N02; mutation B49. */
 #include "tests/guest/l1_vmx.h"
 
-CODE64(n01_read, "mov $0x1d9, %ecx; rdmsr;" L2_END)
-CODE64(n01_plain, "nop;" L2_END)
+CODE64(n01_read, "mov $0x1d9, %ecx; rdmsr;" VMX_END)
+CODE64(n01_plain, "nop;" VMX_END)
 
 #define FAIL_GUEST 0x80000021u
 #define FREEZE_IN_SMM (1ul << 14)
@@ -13,7 +13,7 @@ CODE64(n01_plain, "nop;" L2_END)
 static uint64_t dr7, debugctl;
 static bool load;
 
-static void tune(struct l1 *r)
+static void tune(struct vmx_l2 *r)
 {
 	(void)r;
 	vf_set(VF_DR7, dr7);
@@ -23,12 +23,12 @@ static void tune(struct l1 *r)
 
 static void one(const char *id, const char *desc, uint64_t set_dr7, uint64_t set_debugctl, bool set_load, uint64_t expected)
 {
-	struct l1 r = { .code = n01_plain, .tune = tune };
+	struct vmx_l2 r = { .code = n01_plain, .tune = tune };
 
 	dr7 = set_dr7;
 	debugctl = set_debugctl;
 	load = set_load;
-	l1_run(&r);
+	vmx_run(&r);
 	check_eq(id, desc, r.reason, expected);
 	if (expected == FAIL_GUEST)
 		check_eq(fmt("%s.qual", id), "nothing more to say", r.payload, 0);
@@ -36,9 +36,9 @@ static void one(const char *id, const char *desc, uint64_t set_dr7, uint64_t set
 
 SCENARIO(n01_debug_checks, "an entry checks the debug controls that it is to load", SCN_NESTED)
 {
-	struct l1 r = { .code = n01_read, .tune = tune };
+	struct vmx_l2 r = { .code = n01_read, .tune = tune };
 
-	l1_start();
+	vmx_start();
 	one("N01.dr7.32", "DR7 bit 32", DR7_INIT | 1ul << 32, 0, true, FAIL_GUEST);
 	one("N01.dr7.63", "DR7 bit 63", DR7_INIT | 1ul << 63, 0, true, FAIL_GUEST);
 	one("N01.dr7.low", "all of DR7's low half", 0xffff03ff & ~DR7_GD, 0, true, 12);
@@ -50,10 +50,10 @@ SCENARIO(n01_debug_checks, "an entry checks the debug controls that it is to loa
 	debugctl = FREEZE_IN_SMM;
 	load = true;
 	if (env.debugctl) {
-		l1_run(&r);
-		check_eq("N02.hidden", "and the nested guest does not see it", r.exit == L1X_HLT ? r.regs.rax : ~0ul, 0);
+		vmx_run(&r);
+		check_eq("N02.hidden", "and the nested guest does not see it", r.exit == VX_HLT ? r.regs.rax : ~0ul, 0);
 	} else {
 		check_skip("N02.hidden", "and the nested guest does not see it", "no DEBUGCTL in this CPU");
 	}
-	l1_stop();
+	vmx_stop();
 }

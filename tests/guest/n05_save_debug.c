@@ -4,11 +4,11 @@
  * Who had it: Linux KVM until 2996fca0690f. Rules: N05; mutation B47. */
 #include "tests/guest/l1_vmx.h"
 
-CODE64(n05_write, "mov $0x408, %eax; mov %rax, %dr7; nop;" L2_END)
+CODE64(n05_write, "mov $0x408, %eax; mov %rax, %dr7; nop;" VMX_END)
 
 static bool save;
 
-static void tune(struct l1 *r)
+static void tune(struct vmx_l2 *r)
 {
 	(void)r;
 	vf_change(VF_EXIT, VC_EXIT_SAVE_DEBUG, save ? VC_EXIT_SAVE_DEBUG : 0);
@@ -17,26 +17,26 @@ static void tune(struct l1 *r)
 
 static void one(bool set_save, uint64_t expected)
 {
-	struct l1 r = { .code = n05_write, .dr7 = 0x404, .tune = tune };
+	struct vmx_l2 r = { .code = n05_write, .dr7 = 0x404, .tune = tune };
 	uint64_t own;
 
 	save = set_save;
-	l1_run(&r);
+	vmx_run(&r);
 	own = read_dr7();
 	check_eq(fmt("N05.saved.%u", save), "DR7 in the control block after the exit", r.dr7, expected);
 	check_eq(fmt("N05.own.%u", save), "the hypervisor's DR7 has its reset value", own, DR7_INIT);
 	check_eq(fmt("N05.debugctl.%u", save), "DEBUGCTL of the nested guest", r.debugctl, 0);
 	write_dr7(0x420);
 	r.rip = (uint64_t)n05_write;
-	l1_resume(&r);
+	vmx_resume(&r);
 	check_eq(fmt("N05.again.%u", save), "after a second exit too", read_dr7(), DR7_INIT);
 	debug_state_reset();
 }
 
 SCENARIO(n05_save_debug, "an exit saves debug controls iff it is asked to, and always resets the hypervisor's", SCN_NESTED)
 {
-	l1_start();
+	vmx_start();
 	one(true, 0x408);
 	one(false, 0x404);
-	l1_stop();
+	vmx_stop();
 }

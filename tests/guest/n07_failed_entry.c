@@ -5,13 +5,13 @@
  * Who had it: Linux KVM (nested_vmx_restore_host_state). Rules: N07, N05. */
 #include "tests/guest/l1_vmx.h"
 
-CODE64(n07_code, "nop;" L2_END)
+CODE64(n07_code, "nop;" VMX_END)
 
 #define OWN_DR7 0x402u
 
 static void fails(const char *id, uint64_t field, uint64_t value, unsigned expected)
 {
-	struct l1 r = { .code = n07_code, .dr7 = 0x404 };
+	struct vmx_l2 r = { .code = n07_code, .dr7 = 0x404 };
 
 	vmx_prepare(&r);
 	vf_set(field, value);
@@ -24,7 +24,7 @@ static void fails(const char *id, uint64_t field, uint64_t value, unsigned expec
 
 static void exits(void)
 {
-	struct l1 r = { .code = n07_code, .dr7 = 0x404 };
+	struct vmx_l2 r = { .code = n07_code, .dr7 = 0x404 };
 
 	vmx_prepare(&r);
 	vf_set(VF_RFLAGS, 0); /* bit 1 must be 1 */
@@ -39,9 +39,9 @@ static void exits(void)
 
 SCENARIO(n07_failed_entry, "a VMLAUNCH that fails leaves the hypervisor's DR7", SCN_NESTED)
 {
-	l1_start();
+	vmx_start();
 	fails("N07.control", VF_PIN, 0, VMX_ERROR(7));
 	fails("N07.host", VF_HOST_CS, 0, VMX_ERROR(8));
 	exits();
-	l1_stop();
+	vmx_stop();
 }

@@ -4,24 +4,24 @@
  * Rules: N22, N06; NV = nested VMX as the SDM tells it. */
 #include "tests/guest/l1_vmx.h"
 
-CODE64(n22_read, "rdmsr; nop;" L2_END)
-CODE64(n22_write, "wrmsr; rdmsr; nop;" L2_END)
-CODE64(n22_out, "outb %al, $0x80; inb $0x80, %al;" L2_END)
+CODE64(n22_read, "rdmsr; nop;" VMX_END)
+CODE64(n22_write, "wrmsr; rdmsr; nop;" VMX_END)
+CODE64(n22_out, "outb %al, $0x80; inb $0x80, %al;" VMX_END)
 
 static uint8_t ports[8192] __attribute__((aligned(4096)));
 
 static void through(uint32_t msr, const char *id, unsigned vector)
 {
-	struct l1 r = { .code = n22_read, .exceptions = 1u << VEC_GP, .regs.rcx = msr };
+	struct vmx_l2 r = { .code = n22_read, .exceptions = 1u << VEC_GP, .regs.rcx = msr };
 
-	l1_run(&r);
-	check_eq(fmt("N22.%s", id), "let through: as for the hypervisor", r.exit == L1X_EXC ? r.vector : NO_FAULT, vector);
-	r = (struct l1){ .code = n22_read, .exceptions = 1u << VEC_GP, .regs.rcx = msr, .want = L1_MSR };
-	l1_run(&r);
+	vmx_run(&r);
+	check_eq(fmt("N22.%s", id), "let through: as for the hypervisor", r.exit == VX_EXC ? r.vector : NO_FAULT, vector);
+	r = (struct vmx_l2){ .code = n22_read, .exceptions = 1u << VEC_GP, .regs.rcx = msr, .want = VW_MSR };
+	vmx_run(&r);
 	check_eq(fmt("N22.%s.exit", id), "not let through: an exit", r.reason, 31);
 }
 
-static void with_ports(struct l1 *r)
+static void with_ports(struct vmx_l2 *r)
 {
 	(void)r;
 	vf_change(VF_PROC, 0, 1u << 25);
@@ -31,35 +31,35 @@ static void with_ports(struct l1 *r)
 
 static void io(void)
 {
-	struct l1 r = { .code = n22_out, .want = L1_IO };
+	struct vmx_l2 r = { .code = n22_out, .want = VW_IO };
 
-	l1_run(&r);
-	check_eq("NV.io", "I/O is an exit to who asks for all", r.exit, L1X_IO);
+	vmx_run(&r);
+	check_eq("NV.io", "I/O is an exit to who asks for all", r.exit, VX_IO);
 	check_eq("NV.io.qual", "port, size, immediate", r.payload, 0x80ul << 16 | 1 << 6);
-	r = (struct l1){ .code = n22_out, .tune = with_ports };
-	l1_run(&r);
-	check_eq("NV.io.open", "ports by a bitmap: open", r.exit, L1X_HLT);
+	r = (struct vmx_l2){ .code = n22_out, .tune = with_ports };
+	vmx_run(&r);
+	check_eq("NV.io.open", "ports by a bitmap: open", r.exit, VX_HLT);
 	ports[0x80 / 8] = 1;
-	l1_run(&r);
-	check_eq("NV.io.closed", "closed", r.exit, L1X_IO);
+	vmx_run(&r);
+	check_eq("NV.io.closed", "closed", r.exit, VX_IO);
 	ports[0x80 / 8] = 0;
 }
 
 SCENARIO(n22_bitmaps, "MSRs and ports of a nested guest: both hypervisors are asked", SCN_NESTED)
 {
 	uint64_t v, own = try_rdmsr(MSR_DEBUGCTL, &v);
-	struct l1 r = { .code = n22_write, .regs = { .rcx = MSR_LSTAR, .rax = 0x1234 } }, no_map = { .code = n22_read };
+	struct vmx_l2 r = { .code = n22_write, .regs = { .rcx = MSR_LSTAR, .rax = 0x1234 } }, no_map = { .code = n22_read };
 
-	l1_start();
+	vmx_start();
 	through(MSR_DEBUGCTL, "debugctl", (unsigned)own);
 	through(0x680, "lbr", try_rdmsr(0x680, &v));
 	through(MSR_EFER, "efer", NO_FAULT);
 	no_map.regs.rcx = 0x12345678;
-	l1_run(&no_map);
+	vmx_run(&no_map);
 	check_eq("N22.unknown", "an MSR that no bitmap covers: an exit, always", no_map.reason, 31);
-	l1_run(&r);
+	vmx_run(&r);
 	try_rdmsr(MSR_LSTAR, &v);
 	check_eq("N22.lstar", "an MSR that no control block has is one for all levels", v, 0x1234);
 	io();
-	l1_stop();
+	vmx_stop();
 }

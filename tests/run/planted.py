@@ -40,6 +40,19 @@ PLANTS = (
     Plant("B46", "doc2_debugctl", ("svm-bochs",)),
     Plant("X19-cpl", "a08_dr_user", ("vmx-bochs",)),
     Plant("X32-fault-rf", "a28_pushed_rf", ("svm-bochs", "vmx-bochs")),
+    Plant("B12-nested", "n13_general_detect", ("vmx-bochs",)),
+    Plant("B47-load", "n03_load_debug", ("vmx-bochs",)),
+    Plant("B47-save", "n05_save_debug", ("vmx-bochs",)),
+    Plant("B49", "n01_debug_checks", ("vmx-bochs",)),
+    Plant("B50-nested", "n10_db_exit", ("vmx-bochs",)),
+    Plant("B64-nested", "n11_injection", ("vmx-bochs",)),
+    Plant("B66-nested", "n03_load_debug", ("vmx-bochs",)),
+    Plant("Y70-nested-dr7", "n05_save_debug", ("vmx-bochs",)),
+    Plant("Y71-nested-dr-owner", "n09_mov_dr", ("vmx-bochs",)),
+    Plant("Y72-nested-dr-switch", "n03_load_debug", ("vmx-bochs",)),
+    Plant("Y73-nested-timer", "n19_timer", ("vmx-bochs",)),
+    Plant("Y74-nested-vmfail", "n07_failed_entry", ("vmx-bochs",)),
+    Plant("Y75-nested-invept", "n00_ept", ("vmx-bochs",)),
 )
 
 
@@ -104,8 +117,12 @@ def verdict(plant, rung, result):
 
 def check():
     """Plants all; (passed, failed, skipped)."""
+    planted = {p.mutant for p in PLANTS}
+    left = [n for n in mutate.names() if mutate.load(n).head.get("emulator") and n not in planted]
     absent = {name: rungs.absent(rungs.RUNGS[name]) for plant in PLANTS for name in plant.rungs}
-    counts, todo, red_by = [0, 0, 0], [], {}
+    counts, todo, red_by = [0, len(left), 0], [], {}
+    for name in left:
+        print("planted: FAIL %s: it is for an emulator, and stands in no row here" % name)
     with ThreadPoolExecutor(job.WORKERS) as pool:
         kernels = list(pool.map(lambda p: build(p.mutant), PLANTS))
     for plant, (kernel, why) in zip(PLANTS, kernels):
