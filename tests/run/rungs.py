@@ -66,15 +66,18 @@ def with_policies(base):
 RUNGS.update({r.name: r for name in ("svm-qemu", "vmx-bochs") for r in with_policies(RUNGS[name])})
 
 
-def modules(scenarios="all"):
+def modules(scenarios="all", backend=""):
     """What drover runs: the guest alone; then, when all is asked for, one that is a hypervisor itself, and two VMs that share a CPU."""
-    nested = "nested=locked " if scenarios == LOCKED else "nested=on " if NESTED.match(scenarios) else ""
+    nested = ""
+    if backend == "vmx" and NESTED.match(scenarios):
+        nested = "nested=locked " if scenarios == LOCKED else "nested=on "
     one = ((GUEST, "vm=l2 mem=32 lab %s-- scenario=%s" % (nested, scenarios)),)
     if scenarios != "all":
         return one
-    return one + ((GUEST, "vm=l1 mem=16 lab nested=on -- scenario=nested"),
-                  (GUEST, "vm=locked mem=8 lab nested=locked -- scenario=%s" % LOCKED),
-                  (GUEST, "vm=a mem=16 lab group=1 -- scenario=isolation"),
+    if backend == "vmx":
+        one += ((GUEST, "vm=l1 mem=16 lab nested=on -- scenario=nested"),
+                (GUEST, "vm=locked mem=8 lab nested=locked -- scenario=%s" % LOCKED))
+    return one + ((GUEST, "vm=a mem=16 lab group=1 -- scenario=isolation"),
                   (GUEST, "vm=b mem=16 lab group=1 -- scenario=peer"))
 
 
@@ -90,7 +93,7 @@ def runs(rung, scenarios="all", options=""):
     if rung.policy and "dbg=" not in options:
         options = ("dbg=%s %s" % (rung.policy, options)).strip()
     return [job.Run(kernel=DROVER, cmdline=("backend=%s %s" % (rung.backend, options)).strip(),
-                    modules=modules(scenarios), **common)]
+                    modules=modules(scenarios, rung.backend), **common)]
 
 
 def absent(rung):
