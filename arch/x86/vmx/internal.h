@@ -130,7 +130,7 @@ struct vmx_vcpu {
 	bool loaded;       /* between vcpu_load and vcpu_put */
 	uint32_t proc;     /* as in the VMCS, but for */
 	uint32_t proc_or;  /* what a guest hypervisor wants of its guest besides */
-	uint32_t host_loads; /* vcpu_load's so far, and which of them the host-state area is of: nested.c */
+	uint32_t host_loads; /* vcpu_load's so far, and which of them the host-state area is of: nested_switch.c */
 	uint64_t rip, rsp, rflags, debugctl; /* as in the VMCS; debugctl may have lost bits there since (VST_DBG) */
 	void *vmcs;
 	uint64_t vmcs_pa;
@@ -222,7 +222,7 @@ const char *vmx_insn_error_text(uint64_t code);
 unsigned vmx_enter(struct vcpu *v, struct vmx_vcpu *hw);
 void vmx_exit_entry(void); /* HOST_RIP */
 
-/* ---- nested.c ---- */
+/* ---- nested_ops.c ---- */
 extern const struct nested_ops vmx_nested;
 /* The part of CR0 and CR4 that a guest hypervisor keeps from its guest: masks, and what the guest reads there. Level 1 only. */
 struct vmx_nested_cr {

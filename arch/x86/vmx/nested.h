@@ -194,6 +194,7 @@ bool nvmx_exit(struct vcpu *v);
 bool nvmx_event(struct vcpu *v);
 
 /* ---- nested.c ---- */
+void nvmx_insn(struct vcpu *v);
 void nvmx_vmsucceed(struct vcpu *v);
 void nvmx_vmfail(struct vcpu *v, struct nvmx *n, enum vmfail err);
 void nvmx_vmfail_invalid(struct vcpu *v);
