@@ -48,12 +48,16 @@ static void io(void)
 SCENARIO(n22_bitmaps, "MSRs and ports of a nested guest: both hypervisors are asked", SCN_NESTED)
 {
 	uint64_t v, own = try_rdmsr(MSR_DEBUGCTL, &v);
-	struct vmx_l2 r = { .code = n22_write, .regs = { .rcx = MSR_LSTAR, .rax = 0x1234 } }, no_map = { .code = n22_read };
+	struct vmx_l2 r = { .code = n22_write, .regs = { .rcx = MSR_LSTAR, .rax = 0x1234 } }, no_map = { .code = n22_read }, basic = no_map;
 
 	vmx_start();
 	through(MSR_DEBUGCTL, "debugctl", (unsigned)own);
 	through(0x680, "lbr", try_rdmsr(0x680, &v));
 	through(MSR_EFER, "efer", NO_FAULT);
+	try_rdmsr(0x480, &v);
+	basic.regs.rcx = 0x480;
+	vmx_run(&basic);
+	check_eq("N22.value", "the nested guest reads its hypervisor's CPU, not the host's", basic.regs.rdx << 32 | basic.regs.rax, v);
 	no_map.regs.rcx = 0x12345678;
 	vmx_run(&no_map);
 	check_eq("N22.unknown", "an MSR that no bitmap covers: an exit, always", no_map.reason, 31);

@@ -53,6 +53,12 @@ PLANTS = (
     Plant("Y73-nested-timer", "n19_timer", ("vmx-bochs",)),
     Plant("Y74-nested-vmfail", "n07_failed_entry", ("vmx-bochs",)),
     Plant("Y75-nested-invept", "n00_ept", ("vmx-bochs",)),
+    Plant("Y76-nested-dr6", "n03_load_debug", ("vmx-bochs",)),
+    Plant("Y77-nested-freeze", "n01_debug_checks", ("vmx-bochs",)),
+    Plant("Y78-nested-late", "n00_events", ("vmx-bochs",)),
+    Plant("Y79-nested-bitmap", "n22_bitmaps", ("vmx-bochs",)),
+    Plant("Y80-nested-pending", "n19_timer", ("vmx-bochs",)),
+    Plant("Y81-nested-class", "n15_code_bp", ("vmx-bochs",)),
 )
 
 
