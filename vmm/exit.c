@@ -118,13 +118,9 @@ static void host_nmi(const struct vcpu *v)
 		raise_nmi();
 }
 
-static inline void exit_slow(struct vcpu *v)
+static inline __attribute__((always_inline)) void dispatch(struct vcpu *v)
 {
-	unsigned kind = v->exit.kind;
-
-	if (kind > EXITK_NR)
-		__builtin_unreachable(); /* backends take kinds from the enum: saves the table's range check */
-	switch ((enum exit_kind)kind) {
+	switch ((enum exit_kind)v->exit.kind) {
 	case EXITK_CPUID: cpuid_exit(v); return;
 	case EXITK_HYPERCALL: exit_hypercall(v); return;
 	case EXITK_MSR: exit_msr(v); return;
@@ -147,19 +143,20 @@ static inline void exit_slow(struct vcpu *v)
 	case EXITK_ENTRY_FAIL: broken(v, "hardware refused to enter it"); return;
 	case EXITK_UNKNOWN: case EXITK_NR: broken(v, "an exit that nobody asked for"); return;
 	}
+	__builtin_unreachable(); /* backends take kinds from the enum: saves the table's range check */
 }
 
-/* Of a nested guest: not in the frame of the others. */
-static __attribute__((noinline)) void exit_nested(struct vcpu *v)
+/* A copy of its own, so that the guest's own exits have nothing to save for it. */
+static __attribute__((noinline)) void nested_handle(struct vcpu *v)
 {
 	if (!v->be->nested->exit(v))
-		exit_slow(v);
+		dispatch(v);
 }
 
 void exit_handle(struct vcpu *v)
 {
-	if (__builtin_expect(v->level, 0))
-		exit_nested(v);
+	if (__builtin_expect(v->level != 0, 0))
+		nested_handle(v);
 	else
-		exit_slow(v);
+		dispatch(v);
 }

@@ -40,6 +40,8 @@ static bool write_cr4_checked(struct vcpu *v, uint64_t val)
 
 	if (val & ~(cpuid_cr4_mask() | (v->nested ? v->be->nested->cr4 : 0)))
 		return false;
+	if (v->nested && v->be->nested->cr4_fixed && (v->be->nested->cr4_fixed(v) & ~val))
+		return false;
 	if ((st->efer & EFER_LMA) && !(val & CR4_PAE))
 		return false;
 	if ((st->cr4 ^ val) & (CR4_PSE | CR4_PAE | CR4_PGE | CR4_SMEP | CR4_SMAP))

@@ -11,6 +11,9 @@ void exit_xsetbv(struct vcpu *v);    /* exit_cr.c */
 void exit_dr(struct vcpu *v);        /* exit_dr.c: MOV DR */
 void exit_exception(struct vcpu *v); /* exit_dr.c: #DB, #AC */
 void exit_msr(struct vcpu *v);       /* msr.c */
+/* RDMSR and WRMSR without the instruction; false: #GP(0), nothing changed. */
+bool msr_read(struct vcpu *v, uint32_t msr, uint64_t *val);
+bool msr_write(struct vcpu *v, uint32_t msr, uint64_t val);
 void exit_hypercall(struct vcpu *v); /* lab.c */
 
 #endif

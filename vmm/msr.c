@@ -82,7 +82,7 @@ static bool read_rare(struct vcpu *v, uint32_t msr, uint64_t *val)
 	return true;
 }
 
-static bool msr_read(struct vcpu *v, uint32_t msr, uint64_t *val)
+bool msr_read(struct vcpu *v, uint32_t msr, uint64_t *val)
 {
 	if (msr == MSR_EFER) {
 		vcpu_need(v, VST_CR);
@@ -155,7 +155,7 @@ static bool write_plain(struct vcpu *v, uint32_t msr, uint64_t val)
 	return true;
 }
 
-static bool msr_write(struct vcpu *v, uint32_t msr, uint64_t val)
+bool msr_write(struct vcpu *v, uint32_t msr, uint64_t val)
 {
 	if (apic_is_msr(msr))
 		return vlapic_wrmsr(&v->apic, msr, val, rdtsc());

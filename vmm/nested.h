@@ -21,6 +21,8 @@ struct nested_ops {
 	void (*cpuid)(struct vcpu *v, uint32_t leaf, uint32_t sub, struct cpuid_regs *r);
 	/* Bits of EFER and CR4 that the guest may set besides the model's: EFER.SVME, CR4.VMXE. */
 	uint64_t efer, cr4;
+	/* Bits of CR4 that may not become 0 now. NULL: none. */
+	uint64_t (*cr4_fixed)(const struct vcpu *v);
 	/* An MSR of the feature. -1: not one of them; 0: #GP(0); 1: done. A write of EFER is asked for as well, and then made by the caller unless 0. */
 	int (*msr)(struct vcpu *v, uint32_t msr, bool write, uint64_t *val);
 	/* One of the feature's instructions has exited and is the guest's to use: carried out, or its fault queued, or the nested guest is what runs next. */

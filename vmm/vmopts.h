@@ -8,7 +8,7 @@
 
 #include "vmm/vm.h"
 
-/* [path] vm=NAME [mem=MIB] [budget=MS] [lab] [group=N] [buslock=exit] [module-of=NAME] -- guest command line */
+/* [path] vm=NAME [mem=MIB] [budget=MS] [lab] [group=N] [buslock=exit] [nested=on|off|locked] [module-of=NAME] -- guest command line */
 struct vmopts {
 	char name[VM_NAME_MAX];      /* empty: not given */
 	char module_of[VM_NAME_MAX]; /* not empty: no VM of its own, but a module for that one */

@@ -32,6 +32,7 @@
 #define SCN_BY_NAME 1u /* not part of `scenario=all`: storms, triple faults, bench, peers. Runs only when named */
 #define SCN_LAB 2u     /* needs the lab hypercalls: skipped as a whole where they are absent */
 #define SCN_DROVER 4u  /* needs drover below: skipped as a whole on bare */
+#define SCN_NESTED 16u /* a hypervisor of its own (l1_vmx.h); `scenario=nested` picks these */
 #define SCN_NO_PLAN 8u /* prints no KTAP of its own frame (list-like output, storms that never end): the body prints all */
 
 struct scenario {

@@ -114,7 +114,7 @@ static void not_armed(void)
 	write_dr7(DR7_INIT);
 }
 
-SCENARIO(m04_exit_dr, "debug registers at the entry to L2 and at the exit from it", 0)
+SCENARIO(m04_exit_dr, "debug registers at the entry to L2 and at the exit from it", SCN_NESTED)
 {
 	l1_begin();
 	both_ways();

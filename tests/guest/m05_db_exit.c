@@ -75,7 +75,7 @@ static void injected(void)
 	check_eq("N11.injected.dr7", "DR7 stays", g.dr7, DR7_INIT | DR7_L(2));
 }
 
-SCENARIO(m05_db_exit, "#DB of L2 that L1 intercepts: DR6 and GD change before the exit", 0)
+SCENARIO(m05_db_exit, "#DB of L2 that L1 intercepts: DR6 and GD change before the exit", SCN_NESTED)
 {
 	l1_begin();
 	causes();

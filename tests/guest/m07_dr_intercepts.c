@@ -46,7 +46,7 @@ static void lazy(void)
 	}
 }
 
-SCENARIO(m07_dr_intercepts, "MOV DR of L2 exits to L1 where it asks, and only there", 0)
+SCENARIO(m07_dr_intercepts, "MOV DR of L2 exits to L1 where it asks, and only there", SCN_NESTED)
 {
 	l1_begin();
 	for (unsigned i = 0; i < 16; i++)

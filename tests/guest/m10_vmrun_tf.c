@@ -8,7 +8,7 @@
 
 CODE64(m10_code, "nop;" L2_END)
 
-SCENARIO(m10_vmrun_tf, "TF and RF of L1 over the instruction that enters L2", 0)
+SCENARIO(m10_vmrun_tf, "TF and RF of L1 over the instruction that enters L2", SCN_NESTED)
 {
 	struct l2 g = { .code = m10_code, .l1_rflags = FL_TF };
 

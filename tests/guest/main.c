@@ -185,10 +185,11 @@ static void pick(const struct scenario *s)
 		picked[nr_picked++] = s;
 }
 
-static void pick_all(void)
+/* flags: one of these, 0: any. */
+static void pick_all(uint64_t flags)
 {
 	for (const struct scenario *s = scenarios_start; s < scenarios_end; s++)
-		if (!(s->flags & SCN_BY_NAME))
+		if (!(s->flags & SCN_BY_NAME) && (!flags || (s->flags & flags)))
 			pick(s);
 }
 
@@ -211,7 +212,9 @@ static void pick_named(const char *s)
 		while (sc < scenarios_end && !same(s, n, sc->name))
 			sc++;
 		if (same(s, n, "all"))
-			pick_all();
+			pick_all(0);
+		else if (same(s, n, "nested"))
+			pick_all(SCN_NESTED);
 		else if (sc == scenarios_end)
 			bad_option("scenario", s, n);
 		else
@@ -251,7 +254,7 @@ static void parse_cmdline(const char *s)
 		s += n;
 	}
 	if (!nr_picked)
-		pick_all();
+		pick_all(0);
 }
 
 void guest_main(void)

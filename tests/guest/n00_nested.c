@@ -116,7 +116,7 @@ static void events(void)
 	check_eq("NB.inject.soft", "INT n too", trap_count(VEC_INT80), 1);
 }
 
-SCENARIO(n00_nested, "L1 runs L2: registers, exits, injection", 0)
+SCENARIO(n00_nested, "L1 runs L2: registers, exits, injection", SCN_NESTED)
 {
 	l1_begin();
 	registers();

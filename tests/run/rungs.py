@@ -3,6 +3,7 @@
 
 import hashlib
 import json
+import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -24,6 +25,11 @@ PROOFS = {
     "doc1_": ("vmx-bochs", "svm-bochs"),
     "doc2_": ("svm-bochs",),
 }
+
+
+# Scenarios with a hypervisor of their own.
+NESTED = re.compile(r"[nm]\d\d_|nested$")
+LOCKED = ("n00_locked", "m00_locked")  # want a firmware that has locked it off
 
 
 @dataclass(frozen=True)
@@ -60,15 +66,16 @@ def with_policies(base):
 RUNGS.update({r.name: r for name in ("svm-qemu", "vmx-bochs") for r in with_policies(RUNGS[name])})
 
 
-def modules(scenarios="all", nested=""):
-    """What drover runs: the guest alone; then, when all is asked for, two VMs that share a CPU. nested: the first may be a hypervisor itself; what asks
-    for the feature's absence then runs in a VM without it, and in one where firmware has locked it off."""
-    one = ((GUEST, "vm=l2 mem=32 lab%s -- scenario=%s" % (nested, scenarios)),)
+def modules(scenarios="all"):
+    """What drover runs: the guest alone; then, when all is asked for, one that is a hypervisor itself, and two VMs that share a CPU."""
+    nested = ""
+    if NESTED.match(scenarios):
+        nested = "nested=locked " if scenarios in LOCKED else "nested=on "
+    one = ((GUEST, "vm=l2 mem=32 lab %s-- scenario=%s" % (nested, scenarios)),)
     if scenarios != "all":
         return one
-    if nested:
-        one += ((GUEST, "vm=plain mem=16 lab -- scenario=hostile_insns,hostile_msrs"),
-                (GUEST, "vm=locked mem=16 nested=locked -- scenario=n04_locked"))
+    one += ((GUEST, "vm=l1 mem=32 lab nested=on -- scenario=nested"),
+            (GUEST, "vm=locked mem=16 lab nested=locked -- scenario=%s" % ",".join(LOCKED)))
     return one + ((GUEST, "vm=a mem=16 lab group=1 -- scenario=isolation"),
                   (GUEST, "vm=b mem=16 lab group=1 -- scenario=peer"))
 
@@ -85,7 +92,7 @@ def runs(rung, scenarios="all", options=""):
     if rung.policy and "dbg=" not in options:
         options = ("dbg=%s %s" % (rung.policy, options)).strip()
     return [job.Run(kernel=DROVER, cmdline=("backend=%s %s" % (rung.backend, options)).strip(),
-                    modules=modules(scenarios, " nested=on" if rung.backend == "svm" else ""), **common)]
+                    modules=modules(scenarios), **common)]
 
 
 def absent(rung):

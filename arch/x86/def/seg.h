@@ -13,6 +13,7 @@
 #define SEG_AR_G (1u << 15)
 #define SEG_AR_UNUSABLE (1u << 16)
 #define SEG_AR_CODE32 0xc09bu  /* flat 32-bit code, accessed */
+#define SEG_AR_CODE64 0xa09bu  /* 64-bit code, accessed */
 #define SEG_AR_DATA32 0xc093u  /* flat 32-bit data, accessed */
 #define SEG_AR_CODE16 0x9bu    /* as RESET leaves them */
 #define SEG_AR_DATA16 0x93u

@@ -8,7 +8,7 @@ static const struct {
 	uint16_t field;
 	uint8_t width, kind;
 } fields[] = {
-#define VMCS(name, encoding, width, kind) { #name, encoding, width, VMCS_KIND_##kind },
+#define VMCS(name, encoding, width, kind, nested) { #name, encoding, width, VMCS_KIND_##kind },
 #include "arch/x86/def/vmcs.def"
 #undef VMCS
 };

@@ -11,7 +11,7 @@
 #include "vmm/backend.h"
 
 enum vmcs_field {
-#define VMCS(name, encoding, width, kind) VMCS_##name = encoding,
+#define VMCS(name, encoding, width, kind, nested) VMCS_##name = encoding,
 #include "arch/x86/def/vmcs.def"
 #undef VMCS
 };
@@ -128,7 +128,9 @@ struct vmx_vcpu {
 	uint64_t host_rsp; /* as in the VMCS. Offsets 0 and 8 are used by switch.S */
 	uint8_t launched;
 	bool loaded;       /* between vcpu_load and vcpu_put */
-	uint32_t proc;     /* as in the VMCS */
+	uint32_t proc;     /* as in the VMCS, but for */
+	uint32_t proc_or;  /* what a guest hypervisor wants of its guest besides */
+	uint32_t host_loads; /* vcpu_load's so far, and which of them the host-state area is of: nested_switch.c */
 	uint64_t rip, rsp, rflags, debugctl; /* as in the VMCS; debugctl may have lost bits there since (VST_DBG) */
 	void *vmcs;
 	uint64_t vmcs_pa;
@@ -180,6 +182,9 @@ static inline uint64_t vmcs_peek(enum vmcs_field f)
 }
 
 void vmx_make_current(struct vmx_vcpu *hw, struct cpu *c);
+/* A VMCS of its own for hw, with vmcs_init()'s contents. hw->vm is set. False: out of memory. */
+bool vmx_vmcs_create(struct vmx_vcpu *hw, bool bus_lock_exit);
+void vmx_vmcs_destroy(struct vmx_vcpu *hw);
 /* Controls and the guest fields that never change; the VMCS is current. bus_lock_exit: where the CPU has it. */
 void vmcs_init(struct vmx_vcpu *hw, bool bus_lock_exit);
 /* Host-state area for this CPU, from the CPU itself. */
@@ -216,6 +221,18 @@ const char *vmx_insn_error_text(uint64_t code);
 /* 0: the guest exited (or the entry failed late: see the exit reason). 1: VMfailInvalid, 2: VMfailValid. */
 unsigned vmx_enter(struct vcpu *v, struct vmx_vcpu *hw);
 void vmx_exit_entry(void); /* HOST_RIP */
+
+/* ---- nested_ops.c ---- */
+extern const struct nested_ops vmx_nested;
+/* The part of CR0 and CR4 that a guest hypervisor keeps from its guest: masks, and what the guest reads there. Level 1 only. */
+struct vmx_nested_cr {
+	uint64_t mask0, mask4, shadow0, shadow4;
+	uint64_t fixed0;     /* CR0 bits that are 1 without an unrestricted guest: drover's besides */
+	uint64_t own0, own4; /* values, as its guest has them, of the bits that drover owns */
+	bool pdptes_loaded;  /* the entry has them from its VMCS: they do not follow CR3 */
+};
+void vmx_nested_cr(const struct vcpu *v, struct vmx_nested_cr *c);
+void vmx_nested_own_cr(struct vcpu *v, uint64_t cr0, uint64_t cr4);
 
 /* ---- audit.c, dump.c ---- */
 unsigned vmx_audit(struct vcpu *v);

@@ -7,6 +7,7 @@
 #include "arch/x86/def/seg.h"
 #include "arch/x86/vmx/internal.h"
 #include "vmm/cpuid.h"
+#include "vmm/gva.h"
 
 /* ---- Plain fields ---- */
 
@@ -65,8 +66,18 @@ static void commit_slots(const struct vcpu_state *st, const struct slot *s, size
 		  CR4_FSGSBASE | CR4_OSXSAVE | CR4_SMEP | CR4_SMAP)
 #define CR4_OWNED (~CR4_FREE)
 
-static void fetch_cr(struct vcpu_state *st)
+static void fetch_cr(const struct vcpu *v, struct vcpu_state *st)
 {
+	if (__builtin_expect(v->level, 0)) {
+		struct vmx_nested_cr c;
+
+		vmx_nested_cr(v, &c);
+		st->cr0 = (vmcs_read(VMCS_GUEST_CR0) & ~CR0_OWNED) | (c.own0 & CR0_OWNED);
+		st->cr4 = (vmcs_read(VMCS_GUEST_CR4) & ~CR4_OWNED) | (c.own4 & CR4_OWNED);
+		st->cr3 = vmcs_read(VMCS_GUEST_CR3);
+		st->efer = vmcs_read(VMCS_GUEST_EFER);
+		return;
+	}
 	st->cr0 = (vmcs_read(VMCS_GUEST_CR0) & ~CR0_OWNED) | (vmcs_read(VMCS_CR0_SHADOW) & CR0_OWNED);
 	st->cr4 = (vmcs_read(VMCS_GUEST_CR4) & ~CR4_OWNED) | (vmcs_read(VMCS_CR4_SHADOW) & CR4_OWNED);
 	st->cr3 = vmcs_read(VMCS_GUEST_CR3);
@@ -76,13 +87,14 @@ static void fetch_cr(struct vcpu_state *st)
 /* The four PDPTEs are loaded by MOV to CR3, and by hardware where the guest does that itself. Where software set CR0, CR3 or CR4 for a
  * guest in PAE paging, software has to do it (SDM "Checks on Guest Page-Directory-Pointer-Table Entries"). Entries in memory that the next entry
  * would refuse are not taken: the old ones stay in force, as they do after a MOV that faults. */
-static void commit_pdptes(const struct vcpu *v)
+static void commit_pdptes(struct vcpu *v)
 {
-	uint64_t table = v->st.cr3 & 0xffffffe0, reserved = ~cpuid_pa_mask() | 0x1e6, e[4];
+	uint64_t reserved = ~cpuid_pa_mask() | 0x1e6, e[4];
+	const uint8_t *table = gva_phys(v, v->st.cr3 & 0xffffffe0, sizeof(e));
 
-	if (table + sizeof(e) > v->vm->ram_size)
+	if (!table)
 		return;
-	memcpy(e, v->vm->ram + table, sizeof(e)); /* once: what is checked is what is written, whatever the guest's devices do */
+	memcpy(e, table, sizeof(e)); /* once: what is checked is what is written, whatever the guest's devices do */
 	for (unsigned i = 0; i < 4; i++)
 		if ((e[i] & 1) && (e[i] & reserved))
 			return;
@@ -93,14 +105,19 @@ static void commit_pdptes(const struct vcpu *v)
 static void commit_cr(struct vcpu *v)
 {
 	struct vcpu_state *st = &v->st;
+	struct vmx_nested_cr c = { 0 };
 	bool lma = (st->efer & EFER_LME) && (st->cr0 & CR0_PG);
 	uint32_t entry;
 
+	if (__builtin_expect(v->level, 0)) {
+		vmx_nested_own_cr(v, st->cr0, st->cr4);
+		vmx_nested_cr(v, &c);
+	}
 	/* A mask covers bits above 31, but CR0 has none that may be 1. */
-	vmcs_write(VMCS_CR0_MASK, CR0_OWNED);
-	vmcs_write(VMCS_CR4_MASK, CR4_OWNED);
-	vmcs_write(VMCS_CR0_SHADOW, st->cr0);
-	vmcs_write(VMCS_CR4_SHADOW, st->cr4);
+	vmcs_write(VMCS_CR0_MASK, CR0_OWNED | c.fixed0 | c.mask0);
+	vmcs_write(VMCS_CR4_MASK, CR4_OWNED | c.mask4);
+	vmcs_write(VMCS_CR0_SHADOW, (st->cr0 & ~c.mask0) | (c.shadow0 & c.mask0));
+	vmcs_write(VMCS_CR4_SHADOW, (st->cr4 & ~c.mask4) | (c.shadow4 & c.mask4));
 	vmcs_write(VMCS_GUEST_CR0, (st->cr0 & ~(CR0_CD | CR0_NW)) | (vmx_caps.cr0_fixed0 & ~(CR0_PE | CR0_PG)));
 	vmcs_write(VMCS_GUEST_CR4, st->cr4 | vmx_caps.cr4_fixed0 | (read_cr4() & CR4_MCE));
 	vmcs_write(VMCS_GUEST_CR3, st->cr3);
@@ -111,7 +128,7 @@ static void commit_cr(struct vcpu *v)
 	entry = vmcs_read32(VMCS_ENTRY_CTL);
 	if (((entry & ENTRY_IA32E) != 0) != lma)
 		vmcs_write(VMCS_ENTRY_CTL, entry ^ ENTRY_IA32E);
-	if ((st->cr0 & CR0_PG) && (st->cr4 & CR4_PAE) && !lma)
+	if ((st->cr0 & CR0_PG) && (st->cr4 & CR4_PAE) && !lma && !c.pdptes_loaded)
 		commit_pdptes(v);
 }
 
@@ -173,6 +190,8 @@ static void commit_ctl(const struct vcpu *v, struct vmx_vcpu *hw)
 
 	set_proc(hw, PROC_INTR_WINDOW, v->want_intr_window);
 	set_proc(hw, PROC_NMI_WINDOW, v->want_nmi_window);
+	if (v->level)
+		return; /* what is open there is merged at the entry (N22) */
 	if (v->debugctl_open)
 		read_low[MSR_DEBUGCTL / 8] &= (uint8_t)~(1u << MSR_DEBUGCTL % 8);
 	else
@@ -188,7 +207,7 @@ void vmx_fetch(struct vcpu *v, uint32_t groups)
 
 	vmx_make_current(hw, this_cpu());
 	if (groups & VST_CR)
-		fetch_cr(st);
+		fetch_cr(v, st);
 	if (groups & VST_CS) {
 		FETCH(st, slots_cs);
 		st->cpl = st->seg[SEG_SS].ar >> SEG_AR_DPL_SHIFT & 3; /* SS.DPL is the CPL in every mode, unusable SS included */
@@ -243,6 +262,6 @@ void vmx_commit(struct vcpu *v)
 	if (groups & VST_CTL)
 		commit_ctl(v, hw);
 	if (hw->proc != proc)
-		vmcs_write(VMCS_PROC_CTL, hw->proc);
+		vmcs_write(VMCS_PROC_CTL, hw->proc | hw->proc_or);
 	v->st_dirty = 0;
 }

@@ -217,6 +217,8 @@ static void vmx_vm_destroy(struct vm *vm)
 static void vmx_flush(struct vm *vm)
 {
 	((struct vmx_vm *)vm->hw)->flush = true;
+	if (vm->vcpu->level)
+		vmx_hw(vm->vcpu)->vm->flush = true; /* its own guest's translations are others */
 }
 
 static void flush_now(struct vmx_vm *p)
@@ -240,38 +242,54 @@ void vmx_make_current(struct vmx_vcpu *hw, struct cpu *c)
 	p->current = hw;
 }
 
+bool vmx_vmcs_create(struct vmx_vcpu *hw, bool bus_lock_exit)
+{
+	hw->vmcs = alloc_region();
+	if (!hw->vmcs)
+		return false;
+	hw->vmcs_pa = virt_to_phys(hw->vmcs);
+	if (!vmclear(hw->vmcs_pa))
+		panic("VMCLEAR of a fresh VMCS failed");
+	vmx_make_current(hw, this_cpu());
+	vmcs_init(hw, bus_lock_exit);
+	return true;
+}
+
+void vmx_vmcs_destroy(struct vmx_vcpu *hw)
+{
+	struct vmx_cpu *p = vmx_cpu(this_cpu());
+
+	if (!hw->vmcs)
+		return;
+	vmclear(hw->vmcs_pa); /* the CPU may hold parts of it: it must not write to the page later */
+	if (p->current == hw)
+		p->current = NULL;
+	pmem_free(hw->vmcs, PAGE_SIZE);
+	hw->vmcs = NULL;
+}
+
 static bool vmx_vcpu_init(struct vcpu *v)
 {
 	struct vmx_vcpu *hw = pmem_alloc(sizeof(*hw), PAGE_SIZE);
 
 	if (!hw)
 		return false;
-	hw->vmcs = alloc_region();
-	if (!hw->vmcs) {
+	hw->vm = v->vm->hw;
+	if (!vmx_vmcs_create(hw, v->vm->bus_lock_exit)) {
 		pmem_free(hw, sizeof(*hw));
 		return false;
 	}
-	hw->vmcs_pa = virt_to_phys(hw->vmcs);
-	hw->vm = v->vm->hw;
 	v->hw = hw;
-	if (!vmclear(hw->vmcs_pa))
-		panic("VMCLEAR of a fresh VMCS failed");
-	vmx_make_current(hw, this_cpu());
-	vmcs_init(hw, v->vm->bus_lock_exit);
 	return true;
 }
 
 static void vmx_vcpu_destroy(struct vcpu *v)
 {
 	struct vmx_vcpu *hw = vmx_hw(v);
-	struct vmx_cpu *p = vmx_cpu(this_cpu());
 
 	if (!hw)
 		return;
-	vmclear(hw->vmcs_pa); /* the CPU may hold parts of it: it must not write to the page later */
-	if (p->current == hw)
-		p->current = NULL;
-	pmem_free(hw->vmcs, PAGE_SIZE);
+	vmx_vmcs_destroy(hw);
 	pmem_free(hw, sizeof(*hw));
 	v->hw = NULL;
 }
@@ -285,6 +303,7 @@ static void vmx_vcpu_load(struct vcpu *v, struct cpu *c)
 	sgdt(&hw->host_gdt);
 	sidt(&hw->host_idt);
 	vmcs_write_host(c);
+	hw->host_loads++;
 	vmx_msrs_swap_in(v);
 	write_cr2(v->st.cr2);
 	hw->loaded = true;
@@ -392,6 +411,7 @@ const struct backend vmx_backend = {
 	.dbg_given = vmx_dbg_given,
 	.lbr = vmx_lbr,
 	.lbr_state = vmx_lbr_state,
+	.nested = &vmx_nested,
 	.guest_feature = HC_FEATURE_VMX,
 	.slat = &ept_format,
 	.probe = vmx_probe,

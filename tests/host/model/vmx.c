@@ -24,7 +24,7 @@ static enum width width_of(uint64_t field)
 	static uint8_t known[NR_FIELDS];
 
 	if (!known[0]) {
-#define VMCS(name, encoding, width, kind) known[encoding] = VMCS_KIND_##kind == VMCS_KIND_INFO ? RO : RW;
+#define VMCS(name, encoding, width, kind, nested) known[encoding] = VMCS_KIND_##kind == VMCS_KIND_INFO ? RO : RW;
 #include "arch/x86/def/vmcs.def"
 #undef VMCS
 	}

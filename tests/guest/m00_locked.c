@@ -8,7 +8,7 @@
 #define MSR_VM_CR 0xc0010114u
 #define EFER_SVME (1ul << 12)
 
-SCENARIO(n04_locked, "SVM that firmware has locked off", SCN_DROVER)
+SCENARIO(m00_locked, "SVM that firmware has locked off", SCN_DROVER | SCN_NESTED)
 {
 	uint64_t v = 0, efer = 0;
 

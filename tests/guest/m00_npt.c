@@ -10,14 +10,14 @@
 
 static volatile uint64_t page[3][512] __attribute__((aligned(4096)));
 
-CODE64(n01_read, "mov (%rbx), %rax; mov %rax, %r8;" L2_END)
-CODE64(n01_write, "mov %r8, (%rbx); mov (%rbx), %r9;" L2_END)
-CODE64(n01_call, "call *%rbx;" L2_END)
-CODE64(n01_cpuid, "cpuid; nop; hlt;")
+CODE64(m00_read, "mov (%rbx), %rax; mov %rax, %r8;" L2_END)
+CODE64(m00_write, "mov %r8, (%rbx); mov (%rbx), %r9;" L2_END)
+CODE64(m00_call, "call *%rbx;" L2_END)
+CODE64(m00_cpuid, "cpuid; nop; hlt;")
 
 static void faults(void)
 {
-	struct l2 g = { .code = n01_read, .paging = true, .flush = true, .regs = { .rbx = AT(3) + 8 } };
+	struct l2 g = { .code = m00_read, .paging = true, .flush = true, .regs = { .rbx = AT(3) + 8 } };
 
 	page[0][1] = 0x1234;
 	l1_map(3, page[0], 0);
@@ -26,14 +26,14 @@ static void faults(void)
 	check_eq("NB.npf.gpa", "its address", g.exit.gpa, AT(3) + 8);
 	check_eq("NB.npf.read", "a read", g.exit.write, 0);
 	check_eq("NB.npf.info", "error code: user, not present; the final address", g.exit.info1, 0x100000004);
-	check_eq("NB.npf.rip", "at the instruction", g.rip, (uint64_t)n01_read);
+	check_eq("NB.npf.rip", "at the instruction", g.rip, (uint64_t)m00_read);
 	l1_map(3, page[0], L1_READ);
 	g.flush = false; /* an entry that was absent needs no flush */
 	l1_run(&g);
 	check_eq("NB.npf.mapped", "mapped, it goes on", g.exit.kind, L1_CPUID);
 	check_eq("NB.npf.value", "and reads that page", g.regs.r8, 0x1234);
 
-	g = (struct l2){ .code = n01_write, .paging = true, .regs = { .rbx = AT(3) + 16, .r8 = 0x77 } };
+	g = (struct l2){ .code = m00_write, .paging = true, .regs = { .rbx = AT(3) + 16, .r8 = 0x77 } };
 	l1_run(&g);
 	check_eq("NB.npf.ro", "a write to a read-only page", g.exit.kind == L1_MEM ? g.exit.write : 99, 1);
 	check_eq("NB.npf.ro.info", "error code: user, write, present", g.exit.info1, 0x100000007);
@@ -46,7 +46,7 @@ static void faults(void)
 
 static void remap(void)
 {
-	struct l2 g = { .code = n01_read, .paging = true, .flush = true, .regs = { .rbx = AT(5) } };
+	struct l2 g = { .code = m00_read, .paging = true, .flush = true, .regs = { .rbx = AT(5) } };
 
 	page[1][0] = 0x1111;
 	page[2][0] = 0x2222;
@@ -54,49 +54,49 @@ static void remap(void)
 	l1_run(&g);
 	check_eq("NB.remap.first", "the first page", g.regs.r8, 0x1111);
 	l1_map(5, page[2], L1_RIGHTS);
-	g = (struct l2){ .code = n01_read, .paging = true, .flush = true, .regs = { .rbx = AT(5) } };
+	g = (struct l2){ .code = m00_read, .paging = true, .flush = true, .regs = { .rbx = AT(5) } };
 	l1_run(&g);
 	check_eq("NB.remap.second", "after a remap and a flush the second", g.regs.r8, 0x2222);
 	l1_map(5, page[2], 0);
-	g = (struct l2){ .code = n01_read, .paging = true, .flush = true, .regs = { .rbx = AT(5) } };
+	g = (struct l2){ .code = m00_read, .paging = true, .flush = true, .regs = { .rbx = AT(5) } };
 	l1_run(&g);
 	check_eq("NB.remap.gone", "and then none", g.exit.kind, L1_MEM);
 }
 
 static void execute(void)
 {
-	struct l2 g = { .code = n01_call, .paging = true, .flush = true, .regs = { .rbx = AT(6) + ((uint64_t)n01_cpuid & 4095) } };
+	struct l2 g = { .code = m00_call, .paging = true, .flush = true, .regs = { .rbx = AT(6) + ((uint64_t)m00_cpuid & 4095) } };
 
-	l1_map(6, n01_cpuid - ((uint64_t)n01_cpuid & 4095), L1_READ | L1_WRITE);
+	l1_map(6, m00_cpuid - ((uint64_t)m00_cpuid & 4095), L1_READ | L1_WRITE);
 	l1_run(&g);
 	check_eq("NB.exec.nx", "a fetch from a page without the right", g.exit.kind, L1_MEM);
 	check_eq("NB.exec.nx.info", "error code: user, present, fetch", g.exit.info1, 0x100000015);
-	l1_map(6, n01_cpuid - ((uint64_t)n01_cpuid & 4095), L1_RIGHTS);
+	l1_map(6, m00_cpuid - ((uint64_t)m00_cpuid & 4095), L1_RIGHTS);
 	g.rip = 0;
 	l1_run(&g);
 	check_eq("NB.exec", "with the right it runs there", g.exit.kind == L1_CPUID ? g.rip : 0, g.regs.rbx);
 }
 
 /* Instructions that L0 has to fetch through both levels of L1's tables: L1 does not intercept RDMSR, and hardware may not tell its length. */
-CODE64(n01_rdmsr, "rdmsr; jmp *%rbx;")
+CODE64(m00_rdmsr, "rdmsr; jmp *%rbx;")
 
 static void fetched(void)
 {
-	struct l2 g = { .code = n01_call, .paging = true, .flush = true, .regs = { .rcx = MSR_EFER, .rbx = AT(7) + ((uint64_t)n01_rdmsr & 4095) } };
+	struct l2 g = { .code = m00_call, .paging = true, .flush = true, .regs = { .rcx = MSR_EFER, .rbx = AT(7) + ((uint64_t)m00_rdmsr & 4095) } };
 	uint64_t efer = 0;
 
-	l1_map(7, n01_rdmsr - ((uint64_t)n01_rdmsr & 4095), L1_RIGHTS);
+	l1_map(7, m00_rdmsr - ((uint64_t)m00_rdmsr & 4095), L1_RIGHTS);
 	g.code = (const void *)g.regs.rbx;
-	g.regs.rbx = (uint64_t)n01_cpuid;
+	g.regs.rbx = (uint64_t)m00_cpuid;
 	l1_run(&g);
 	try_rdmsr(MSR_EFER, &efer);
-	check_eq("NB.fetch", "code at an address that is not L1's", g.exit.kind == L1_CPUID ? g.rip : 0, (uint64_t)n01_cpuid);
+	check_eq("NB.fetch", "code at an address that is not L1's", g.exit.kind == L1_CPUID ? g.rip : 0, (uint64_t)m00_cpuid);
 	check_eq("NB.fetch.value", "and its RDMSR", g.regs.rax, efer & 0xffffffff);
 }
 
 static void hostile(void)
 {
-	struct l2 g = { .code = n01_read, .paging = true, .flush = true, .regs = { .rbx = AT(9) } };
+	struct l2 g = { .code = m00_read, .paging = true, .flush = true, .regs = { .rbx = AT(9) } };
 
 	l1_map(9, page[0], L1_RIGHTS | L1_RESERVED);
 	l1_run(&g);
@@ -106,7 +106,7 @@ static void hostile(void)
 		return;
 	}
 	l1_map(9, (const void *)(env.mem_bytes + 0x100000), L1_RIGHTS);
-	g = (struct l2){ .code = n01_read, .paging = true, .flush = true, .regs = { .rbx = AT(9) } };
+	g = (struct l2){ .code = m00_read, .paging = true, .flush = true, .regs = { .rbx = AT(9) } };
 	l1_run(&g);
 	check_eq("NB.beyond", "L1's entry points behind its memory", g.exit.kind, L1_MEM);
 }
@@ -122,7 +122,7 @@ static void many(void)
 		page[i][0] = 0x5000 + i;
 	for (unsigned i = 0; i < 512; i++) {
 		unsigned at = i * 37 % 512;
-		struct l2 g = { .code = n01_read, .paging = true, .flush = !i, .regs = { .rbx = AT(at) } };
+		struct l2 g = { .code = m00_read, .paging = true, .flush = !i, .regs = { .rbx = AT(at) } };
 
 		l1_run(&g);
 		bad += g.exit.kind != L1_CPUID || g.regs.r8 != 0x5000 + at % 3;
@@ -130,7 +130,7 @@ static void many(void)
 	check_eq("NB.many", "each page is the right one", bad, 0);
 }
 
-SCENARIO(n01_npt, "nested paging: faults, rights, remaps, fetches", 0)
+SCENARIO(m00_npt, "nested paging: faults, rights, remaps, fetches", SCN_NESTED)
 {
 	l1_begin();
 	faults();

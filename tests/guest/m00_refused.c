@@ -8,7 +8,7 @@
 #define MSR_VM_CR 0xc0010114u
 #define MSR_VM_HSAVE 0xc0010117u
 
-CODE64(n02_code, "nop;" L2_END)
+CODE64(m00_code, "nop;" L2_END)
 
 static uint64_t value;
 static unsigned at;
@@ -23,13 +23,13 @@ static void no_asid(uint8_t *b) { *(uint32_t *)(void *)(b + 0x58) = 0; }
 
 static void refused(const char *what, void (*tweak)(uint8_t *), unsigned offset, uint64_t v)
 {
-	struct l2 g = { .code = n02_code, .tweak = tweak };
+	struct l2 g = { .code = m00_code, .tweak = tweak };
 
 	at = offset;
 	value = v;
 	l1_run(&g);
 	check_eq(fmt("NB.%s", what), "refused", g.exit.kind, L1_INVALID);
-	g = (struct l2){ .code = n02_code };
+	g = (struct l2){ .code = m00_code };
 	l1_run(&g);
 	check_eq(fmt("NB.%s.next", what), "the next one runs", g.exit.kind, L1_CPUID);
 }
@@ -139,7 +139,7 @@ static void garbage(void)
 	for (unsigned i = 0; i < 512; i++)
 		l1_map(i, NULL, 0);
 	for (; runs < 400; runs++) {
-		struct l2 g = { .code = n02_code, .tweak = noise, .movdr = ~0u, .paging = true, .read_only = true };
+		struct l2 g = { .code = m00_code, .tweak = noise, .movdr = ~0u, .paging = true, .read_only = true };
 
 		l1_run(&g);
 		write_dr7(DR7_INIT);
@@ -148,7 +148,7 @@ static void garbage(void)
 	check_eq("HP.garbage", "random blocks: L1 comes back each time", runs, 400);
 }
 
-SCENARIO(n02_refused, "control blocks that no CPU enters, and the instructions' operands", 0)
+SCENARIO(m00_refused, "control blocks that no CPU enters, and the instructions' operands", SCN_NESTED)
 {
 	l1_begin();
 	checks();

@@ -8,7 +8,7 @@
 /* L2 asks L0 for an interrupt of L1: only a lab can, and only L1 has the hypercalls. So it is queued before the entry, with IF off. */
 #define VEC_TEST 0x55
 
-CODE64(n03_loop, "mov $1000000, %ecx; 1: pause; dec %ecx; jnz 1b;" L2_END)
+CODE64(m00_loop, "mov $1000000, %ecx; 1: pause; dec %ecx; jnz 1b;" L2_END)
 
 static unsigned hits;
 static uint64_t hit_rip;
@@ -23,7 +23,7 @@ static bool count(struct trap_frame *f, struct trap_rec *rec)
 
 static void into_l1(const char *what, uint64_t l1_if, uint64_t l2_if, bool want, enum lab_inject kind)
 {
-	struct l2 g = { .code = n03_loop, .intr = true, .nmi = true, .rflags = l2_if, .l1_rflags = l1_if };
+	struct l2 g = { .code = m00_loop, .intr = true, .nmi = true, .rflags = l2_if, .l1_rflags = l1_if };
 	unsigned vec = kind == LAB_NMI ? VEC_NMI : VEC_TEST;
 
 	hits = 0;
@@ -35,7 +35,7 @@ static void into_l1(const char *what, uint64_t l1_if, uint64_t l2_if, bool want,
 	check_eq(fmt("NB.intr.%s", what), want ? "L2 exits for it" : "L2 runs to its end", g.exit.kind,
 		 !want ? L1_CPUID : kind == LAB_NMI ? L1_NMI : L1_INTR);
 	if (want)
-		check_eq(fmt("NB.intr.rip.%s", what), "before its first instruction", g.rip, (uint64_t)n03_loop);
+		check_eq(fmt("NB.intr.rip.%s", what), "before its first instruction", g.rip, (uint64_t)m00_loop);
 	__asm__ volatile("sti; nop; cli" ::: "memory");
 	check_eq(fmt("NB.taken.%s", what), "and L1 takes it once", hits, 1);
 	if (want && (l1_if || kind == LAB_NMI))
@@ -46,7 +46,7 @@ static void into_l1(const char *what, uint64_t l1_if, uint64_t l2_if, bool want,
 /* An event that L1 injects goes first; the exit then shows L2 in its handler. */
 static void behind_event(void)
 {
-	struct l2 g = { .code = n03_loop, .intr = true, .l1_rflags = FL_IF, .inject = { L1_EV_SOFT, VEC_INT80, false, 0 } };
+	struct l2 g = { .code = m00_loop, .intr = true, .l1_rflags = FL_IF, .inject = { L1_EV_SOFT, VEC_INT80, false, 0 } };
 
 	hits = 0;
 	trap_clear();
@@ -56,13 +56,13 @@ static void behind_event(void)
 	l1_run(&g);
 	check_eq("N21.exit", "the exit comes", g.exit.kind, L1_INTR);
 	check_eq("N21.vectoring", "and no event was cut short", g.exit.vectoring.type, L1_EV_NONE);
-	check_eq("N21.rip", "L2 stands in the handler of what L1 had injected", g.rip == (uint64_t)n03_loop, 0);
+	check_eq("N21.rip", "L2 stands in the handler of what L1 had injected", g.rip == (uint64_t)m00_loop, 0);
 	check_eq("N21.taken", "L1 takes its own", hits, 1);
 	trap_set_hook(VEC_TEST, NULL);
 }
 
 /* A virtual interrupt that L1 offers: taken when L2 lets it. */
-CODE64(n03_vintr, "nop; nop; sti; nop; nop; cli;" L2_END)
+CODE64(m00_vintr, "nop; nop; sti; nop; nop; cli;" L2_END)
 
 static void offer(uint8_t *b)
 {
@@ -77,21 +77,21 @@ static void offer_intercepted(uint8_t *b)
 
 static void virtual(void)
 {
-	struct l2 g = { .code = n03_vintr, .tweak = offer };
+	struct l2 g = { .code = m00_vintr, .tweak = offer };
 
 	trap_clear();
 	l1_run(&g);
 	check_eq("NB.virq.exit", "L2 runs to its end", g.exit.kind, L1_CPUID);
-	check_trace("NB.virq", "the virtual interrupt comes behind STI's shadow", n03_vintr, "I80+4");
-	g = (struct l2){ .code = n03_vintr, .tweak = offer_intercepted };
+	check_trace("NB.virq", "the virtual interrupt comes behind STI's shadow", m00_vintr, "I80+4");
+	g = (struct l2){ .code = m00_vintr, .tweak = offer_intercepted };
 	trap_clear();
 	l1_run(&g);
 	check_eq("NB.virq.window", "with its intercept it exits", g.exit.kind, L1_WINDOW);
-	check_eq("NB.virq.window.rip", "there", g.rip - (uint64_t)n03_vintr, 4);
+	check_eq("NB.virq.window.rip", "there", g.rip - (uint64_t)m00_vintr, 4);
 	check_eq("NB.virq.window.none", "and is not delivered", trap_count(VEC_INT80), 0);
 }
 
-SCENARIO(n03_intr, "interrupts and NMIs of L1 while L2 runs", SCN_LAB)
+SCENARIO(m00_intr, "interrupts and NMIs of L1 while L2 runs", SCN_LAB | SCN_NESTED)
 {
 	l1_begin();
 	into_l1("irq", FL_IF, 0, true, LAB_IRQ);

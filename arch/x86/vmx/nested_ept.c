@@ -1,0 +1,206 @@
+/* SPDX-License-Identifier: MIT */
+/* Nested VMX: the EPT that a nested guest runs with, filled on demand from its hypervisor's: nested-guest-physical to host-physical. */
+#include "arch/lib/string.h"
+#include "arch/x86/def/pte.h"
+#include "arch/x86/pmem.h"
+#include "arch/x86/vmx/nested.h"
+#include "vmm/cpuid.h"
+#include "vmm/gmem.h"
+
+#define EPT_R 1ull
+#define EPT_W 2ull
+#define EPT_X 4ull
+#define EPT_RWX 7ull
+#define EPT_LARGE (1ull << 7)
+#define EPT_TYPE(e) ((unsigned)((e) >> 3) & 7)
+
+enum result { WALK_OK, WALK_VIOLATION, WALK_MISCONFIG };
+
+struct ept_walk {
+	uint64_t pa, size, rights;
+};
+
+/* Leaves: write-back, write-through, protected, combining, uncacheable. Upper bits of the address; bits 7:3 of a table. SDM "EPT Misconfigurations". */
+static bool misconfigured(uint64_t e, unsigned level)
+{
+	bool leaf = level == 1 || ((e & EPT_LARGE) && level < 4);
+	unsigned type = EPT_TYPE(e);
+
+	if ((e & EPT_W) && !(e & EPT_R))
+		return true;
+	if ((e & EPT_RWX) == EPT_X && !(nvmx_ept_vpid_cap() & EPTCAP_EXEC_ONLY))
+		return true;
+	if (e & PTE_ADDR & ~cpuid_pa_mask())
+		return true;
+	if (!leaf)
+		return (e & 0xf8) != 0;
+	if (level > 1 && (e & PTE_ADDR & ((1ull << (12 + 9 * (level - 1))) - 1)))
+		return true;
+	return type == 2 || type == 3 || type == 7;
+}
+
+/* Over the guest hypervisor's tables. Each entry is read once. A table that is not in its memory reads as what no memory reads: all ones. */
+static enum result walk12(const struct vcpu *v, uint64_t eptp, uint64_t gpa, struct ept_walk *w)
+{
+	uint64_t table = eptp & PTE_ADDR;
+
+	w->rights = EPT_RWX;
+	for (unsigned level = 4; level > 0; level--) {
+		unsigned shift = 12 + 9 * (level - 1);
+		uint64_t e = ~0ull;
+
+		gmem_read(v->vm, (struct gpa){ table + (gpa >> shift & 0x1ff) * 8 }, &e, sizeof(e));
+		if (!(e & EPT_RWX)) {
+			w->rights = 0;
+			return WALK_VIOLATION;
+		}
+		if (misconfigured(e, level))
+			return WALK_MISCONFIG;
+		w->rights &= e;
+		if (level == 1 || (e & EPT_LARGE)) {
+			w->size = 1ull << shift;
+			w->pa = (e & PTE_ADDR & ~(w->size - 1)) | (gpa & (w->size - 1));
+			return WALK_OK;
+		}
+		table = e & PTE_ADDR;
+	}
+	return WALK_VIOLATION; /* not reached */
+}
+
+/* ---- The pool ---- */
+
+bool nvmx_ept_init(struct nvmx *n)
+{
+	n->ept_root = pmem_alloc(PAGE_SIZE, PAGE_SIZE);
+	return n->ept_root != NULL;
+}
+
+void nvmx_ept_destroy(struct nvmx *n)
+{
+	pmem_free(n->ept_root, PAGE_SIZE);
+	for (unsigned i = 0; i < NEPT_PAGES; i++)
+		pmem_free(n->ept_page[i], PAGE_SIZE);
+}
+
+void nvmx_ept_zap(struct nvmx *n)
+{
+	memset(n->ept_root, 0, PAGE_SIZE);
+	n->ept_used = 0;
+	n->vm2->flush = true;
+}
+
+void nvmx_ept_use(struct nvmx *n, uint64_t eptp)
+{
+	if (n->eptp != eptp)
+		nvmx_ept_zap(n);
+	n->eptp = eptp;
+}
+
+/* NULL: the pool is used up, or the host's memory. */
+static uint64_t *pool_page(struct nvmx *n)
+{
+	uint64_t *p;
+
+	if (n->ept_used == NEPT_PAGES)
+		return NULL;
+	if (!n->ept_page[n->ept_used])
+		n->ept_page[n->ept_used] = pmem_alloc(PAGE_SIZE, PAGE_SIZE);
+	p = n->ept_page[n->ept_used];
+	if (!p)
+		return NULL;
+	memset(p, 0, PAGE_SIZE);
+	n->ept_used++;
+	return p;
+}
+
+static uint64_t *table_below(struct nvmx *n, uint64_t *entry)
+{
+	uint64_t *t;
+
+	if (*entry && !(*entry & EPT_LARGE))
+		return phys_to_virt(*entry & PTE_ADDR);
+	t = pool_page(n);
+	if (!t)
+		return NULL;
+	if (*entry)
+		n->vm2->flush = true;
+	*entry = virt_to_phys(t) | EPT_RWX;
+	return t;
+}
+
+static bool map(struct nvmx *n, uint64_t gpa, uint64_t hpa, bool large, uint64_t rights)
+{
+	uint64_t *t = n->ept_root, *e, leaf = rights | (uint64_t)MEMTYPE_WB << 3;
+
+	for (unsigned shift = 39; shift > 21; shift -= 9) {
+		t = table_below(n, &t[gpa >> shift & 0x1ff]);
+		if (!t)
+			return false;
+	}
+	e = &t[gpa >> 21 & 0x1ff];
+	if (large && (!*e || (*e & EPT_LARGE))) {
+		leaf |= EPT_LARGE | (hpa & ~0x1fffffull);
+	} else {
+		t = table_below(n, e);
+		if (!t)
+			return false;
+		e = &t[gpa >> 12 & 0x1ff];
+		leaf |= hpa & PTE_ADDR;
+	}
+	if (*e && *e != leaf)
+		n->vm2->flush = true;
+	*e = leaf;
+	return true;
+}
+
+/* ---- Violations ---- */
+
+/* Qualification: what the access was and where it came from are hardware's; what would have been allowed is the guest hypervisor's tables' (bits 5:3). */
+static uint64_t violation(uint64_t hw_qual, uint64_t rights)
+{
+	return (hw_qual & ~(EPT_RWX << 3)) | rights << 3;
+}
+
+bool nvmx_ept_fill(struct vcpu *v, struct nvmx *n, uint64_t gpa, uint64_t hw_qual, uint32_t *reason, uint64_t *qual)
+{
+	struct ept_walk w = { 0 };
+	uint64_t base, access = hw_qual & EPT_RWX;
+	bool large;
+
+	*reason = R_EPT_VIOLATION;
+	switch (walk12(v, n->eptp, gpa, &w)) {
+	case WALK_MISCONFIG:
+		*reason = R_EPT_MISCONFIG;
+		*qual = 0;
+		return false;
+	case WALK_VIOLATION:
+		*qual = violation(hw_qual, w.rights);
+		return false;
+	case WALK_OK:
+		break;
+	}
+	if (access & ~w.rights || !gmem_ptr(v->vm, (struct gpa){ w.pa & ~0xfffull }, 4096)) {
+		*qual = violation(hw_qual, access & ~w.rights ? w.rights : 0);
+		return false;
+	}
+	base = w.pa & ~0x1fffffull;
+	large = w.size >= 1ull << 21 && gmem_ptr(v->vm, (struct gpa){ base }, 1ull << 21) && !(v->vm->ram_hpa & 0x1fffff);
+	if (!map(n, gpa, v->vm->ram_hpa + w.pa, large, w.rights)) {
+		nvmx_ept_zap(n); /* all used: start again; what is needed comes back on demand */
+		map(n, gpa, v->vm->ram_hpa + w.pa, large, w.rights);
+	}
+	return true;
+}
+
+bool nvmx_phys(struct vcpu *v, uint64_t *pa)
+{
+	const struct nvmx *n = nvmx_of(v);
+	struct ept_walk w = { 0 };
+
+	if (!nvmx_ept(n))
+		return true;
+	if (walk12(v, n->eptp, *pa, &w) != WALK_OK)
+		return false;
+	*pa = w.pa;
+	return true;
+}
