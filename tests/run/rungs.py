@@ -126,7 +126,7 @@ def guest_hash():
 
 def collect(result):
     """(checks, problems) of a run: all VMs' reports merged. A scenario that one VM skips as a whole and another runs
-    (it needs a peer) counts where it ran."""
+    (it needs a peer) counts where it ran; one that no VM runs counts once, for the first one's reason."""
     reports = []
     if result.run.bare:
         reports.append(("", ktap.parse_text(result.log)))
@@ -139,8 +139,13 @@ def collect(result):
         problems += ["%s%s" % ("vm %s: " % name if name else "", p) for p in report.problems]
         checks.append(report.checks)
     ran = {c.scenario for group in checks for c in group if c.ident != "all"}
-    merged = [c for group in checks for c in group
-              if not (c.ident == "all" and c.status == ktap.SKIP and c.scenario in ran)]
+    merged, skipped = [], set()
+    for c in (c for group in checks for c in group):
+        if c.ident == "all" and c.status == ktap.SKIP:
+            if c.scenario in ran or c.key in skipped:
+                continue
+            skipped.add(c.key)
+        merged.append(c)
     return merged, problems + _end_problems(result, merged)
 
 

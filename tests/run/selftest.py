@@ -243,14 +243,21 @@ class Runs(unittest.TestCase):
     def test_silence(self):
         self.assertIn("no VM said anything", rungs.collect(self.result("drover: verdict PASS code=0x10\n", 0x21))[1])
 
+    @staticmethod
+    def vm(name, checks, status):
+        rows = ["KTAP version 1", "1..1", "  # Subtest: isolation"] + checks + ["  1..1", "ok 1 isolation", status]
+        return "".join("[%s] %s\n" % (name, row) for row in rows)
+
     def test_peer_merge(self):
-        def vm(name, checks, status):
-            rows = ["KTAP version 1", "1..1", "  # Subtest: isolation"] + checks + ["  1..1", "ok 1 isolation", status]
-            return "".join("[%s] %s\n" % (name, row) for row in rows)
-        log = (vm("l2", ["  ok 1 all x # SKIP no second VM in this group"], "# totals: pass:0 fail:0 skip:1 error:0")
-               + vm("a", ["  ok 1 H15.dr x"], "# totals: pass:1 fail:0 skip:0 error:0") + "drover: verdict PASS code=0x10\n")
+        log = (self.vm("l2", ["  ok 1 all x # SKIP no second VM in this group"], "# totals: pass:0 fail:0 skip:1 error:0")
+               + self.vm("a", ["  ok 1 H15.dr x"], "# totals: pass:1 fail:0 skip:0 error:0") + "drover: verdict PASS code=0x10\n")
         checks, problems = rungs.collect(self.result(log, 0x21))
         self.assertEqual(([c.key for c in checks], problems), (["isolation/H15.dr"], []))
+
+    def test_skipped_in_every_vm(self):
+        skip = ["  ok 1 all x # SKIP no VMX"], "# totals: pass:0 fail:0 skip:1 error:0"
+        checks, problems = rungs.collect(self.result(self.vm("l2", *skip) + self.vm("l1", *skip) + "drover: verdict PASS code=0x10\n", 0x21))
+        self.assertEqual(([c.key for c in checks], problems), (["isolation/all"], []))
 
     def test_time_limit_and_crash(self):
         with tempfile.TemporaryDirectory() as folder:
