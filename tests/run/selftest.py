@@ -446,8 +446,8 @@ TABLES = """## 1. Architectural (group A)
 | ID | Rule |
 | A01 | one (m) |
 | A02 | two |
-## 6. Nested (group N)
-| N01 | later |
+## 5. PVM / software backend, guest kernel in ring 3 (group P)
+| P01 | later |
 ## 10. Bugs
 | B04 | not a rule |
 """
@@ -473,6 +473,10 @@ class Rules(unittest.TestCase):
         self.assertIn("A01 has neither test nor caveat: nothing ever turned", self.judged(red={"B31": ["A02.x"]})[1])
         self.assertIn("A01 has neither test nor caveat: no check", self.judged(checks={"host": [("A01.x", False), ("A02.x", True)]})[1])
         self.assertIn("A01 has neither test nor caveat: no check", self.judged(checks={"bare-qemu": [("a/A01.x", True)]})[1])
+        vmx = TABLES.replace("(group A)", "(group V)").replace("A0", "V0")
+        for rung, says in (("svm-qemu", True), ("vmx-bochs", False), ("host", False)):
+            problems = self.judged(tables=vmx, caveats="- V02: x\n", checks={rung: [("v/V01.x", True)]}, red={"B31": ["V01.x"]})[1]
+            self.assertEqual("V01 has neither" in problems, says, rung)
 
     def test_caveats(self):
         self.assertIn("A01 is tested: its caveat is stale", self.judged(caveats="- A01: x\n- A02: y\n")[1])
@@ -480,7 +484,7 @@ class Rules(unittest.TestCase):
         self.assertIn("A02 has two caveats", self.judged(caveats="- A02: y\n- A02: x\n")[1])
         self.assertIn("A02 gives no reason", self.judged(caveats="- A02:\n")[1])
         self.assertIn("a caveat names no rule", self.judged(caveats="- A02: y\n- something\n")[1])
-        self.assertIn("N01 is planned", self.judged(caveats="- A02: y\n- N01: x\n")[1])
+        self.assertIn("P01 is planned", self.judged(caveats="- A02: y\n- P01: x\n")[1])
 
     def test_nothing_ran(self):
         self.assertIn("no check passed", self.judged(checks={})[1])
@@ -489,7 +493,7 @@ class Rules(unittest.TestCase):
     def test_tables(self):
         self.assertIn("no rule was found", self.judged(tables="nothing\n")[1])
         self.assertIn("A01 stands twice", self.judged(tables=TABLES.replace("A02", "A01"))[1])
-        self.assertIn("A02 stands under", self.judged(tables=TABLES.replace("N01", "A02"))[1])
+        self.assertIn("A02 stands under", self.judged(tables=TABLES.replace("P01", "A02"))[1])
         self.assertIn("names no rule", self.judged(checks={"host": [("A01.x", True), ("A77.x", True)]})[1])
         self.assertEqual(self.judged(checks={"host": [("A01.x", True), ("B04.x", True)]})[1], "")
 
