@@ -212,7 +212,9 @@ enum dbg_class dbg_classify(uint32_t payload, const uint64_t dr[4], uint64_t dr7
 
 void dbg_deliver(struct dbg_vcpu *v, const struct dbg_record *r)
 {
-	v->dr6 = dbg_dr6_merge(v->dr6, r->payload & ~b_of_disabled(v->dr7), v->feat);
+	/* ICEBP has no cause, and AMD's leaves B0-3 as they are (A27). */
+	if (r->cls != DBG_ICEBP || !(v->feat & DBG_FEAT_AMD))
+		v->dr6 = dbg_dr6_merge(v->dr6, r->payload & ~b_of_disabled(v->dr7), v->feat);
 	v->dr7 &= ~DR7_GD; /* on every #DB, not only on General Detect's own (A11) */
 	v->debugctl &= ~(DEBUGCTL_LBR | DEBUGCTL_BTF);
 }

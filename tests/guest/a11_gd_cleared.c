@@ -20,6 +20,37 @@ struct cause {
 	unsigned cpl;
 };
 
+static uint64_t kept_dr7;
+static uint64_t kept_fault;
+
+/* Writes a register that its hypervisor switches along with DR7, before its first MOV DR. */
+static bool kept_hook(struct trap_frame *f, struct trap_rec *rec)
+{
+	(void)f;
+	(void)rec;
+	try_wrmsr(MSR_DEBUGCTL, 0);
+	kept_fault = (uint64_t)try_mov_from_dr(7, &kept_dr7);
+	return true;
+}
+
+/* An ICEBP that hardware delivers has cleared GD without an exit: what the hypervisor remembers of DR7 is stale, and must not be loaded again. */
+static void kept(const char *id, const char *code)
+{
+	struct run r = { .code = code };
+
+	trap_set_hook(VEC_DB, kept_hook);
+	db.no_dr_access = true;
+	write_dr7(GD);
+	fx(FX_CPUID);
+	kept_dr7 = 0;
+	run_code(&r);
+	check_eq(fmt("A11.kept.%s", id), "the handler may read DR7 after a WRMSR", kept_fault, NO_FAULT);
+	check_eq(fmt("A11.kept.dr7.%s", id), "GD stays off", kept_dr7, DR7_INIT);
+	trap_set_hook(VEC_DB, NULL);
+	db.no_dr_access = false;
+	write_dr7(DR7_INIT);
+}
+
 SCENARIO(a11_gd_cleared, "every #DB finds DR7.GD cleared in its handler", 0)
 {
 	static const struct cause c[] = {
@@ -55,4 +86,8 @@ SCENARIO(a11_gd_cleared, "every #DB finds DR7.GD cleared in its handler", 0)
 			check_eq(fmt("A11.after.%s", id), "DR7 afterwards", (trap_clear(), read_dr7()), c[i].dr7 & ~(uint64_t)DR7_GD);
 			write_dr7(DR7_INIT);
 		}
+	if (env.debugctl)
+		kept("icebp", a11_icebp);
+	else
+		check_skip("A11.kept.icebp", "the handler may read DR7 after a WRMSR", "no DEBUGCTL here");
 }

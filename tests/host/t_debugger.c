@@ -75,6 +75,20 @@ BOTH(E14_emulated)
 	finish(&m, amd, "E14.emulated", 3);
 }
 
+/* AMD's ICEBP clears LBR and BTF without an exit, were it not for its intercept: a hit of the debugger's in its handler must not bring them back. */
+BOTH(A31_icebp_then_hit)
+{
+	static const struct gop ops[] = { WM(DEBUGCTL_MSR, 3), { G_ICEBP }, RM(DEBUGCTL_MSR) }, handler[] = { { G_STORE, .a = 0x5000, .n = 1 }, RM(DEBUGCTL_MSR) };
+	struct machine m;
+
+	if (!machine_start(&m, amd, full(amd)) || !machine_add(&m, OPS(ops), OPS(handler)))
+		return;
+	machine_hold(&m, 0, 1, 0x5000, 1);
+	machine_run(&m);
+	tap_eq(rec_of(&m, R_MSR, 0), 0, id(amd, "A31.hit"), "LBR and BTF are off behind the debugger's hit");
+	finish(&m, amd, "A31.hits", 1);
+}
+
 /* A code breakpoint of the debugger's: once, and the instruction runs. */
 BOTH(Z04_code)
 {

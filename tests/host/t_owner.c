@@ -153,8 +153,27 @@ BOTH(A26_icebp)
 
 	if (!run_one(&m, amd, "V14.icebp", OPS(ops), OPS(show_dr67)))
 		return;
-	if (!amd) /* SVM: not intercepted */
-		tap_eq(machine_rec(&m, 0, R_DB, 0) ? machine_rec(&m, 0, R_DB, 0)->a : 0, G_MAIN + 2, "A26.rip", "the return address is behind it");
+	tap_eq(rec_of(&m, R_DB, 0), G_MAIN + 2, id(amd, "A26.rip"), "the return address is behind it");
+	machine_stop(&m);
+}
+
+/* AMD's ICEBP is a #DB that drover would not hear of. GD, LBR and BTF, which it clears, stay off whatever its handler does to make drover load them again; and
+ * DR6 is left alone, where Intel's has B0-3 rewritten. */
+BOTH(S14_icebp)
+{
+	static const struct gop gd[] = { WR(6, 0xffff0ffb), WR(7, 0x2400), HC(HC_LAB_SLOW), { G_ICEBP }, RD(7), RD(6) };
+	static const struct gop btf[] = { WM(DEBUGCTL_MSR, 3), HC(HC_LAB_SLOW), { G_ICEBP }, TF_ON, { G_NOP }, RM(DEBUGCTL_MSR), { G_JMP }, TF_OFF };
+	static const struct gop handler[] = { RM(DEBUGCTL_MSR), WM(DEBUGCTL_MSR, 0), HC(HC_LAB_SLOW), RD(7), RD(6) };
+	struct machine m;
+
+	if (!run_full(&m, amd, "A11.icebp", OPS(gd), OPS(handler)))
+		return;
+	tap_eq(machine_recs(&m, 0, R_DB), 1, id(amd, "A11.once"), "GD is off for its handler, which may read DR7");
+	tap_eq(rec_of(&m, R_DR, 1), amd ? 0xffff0ffb : 0xffff0ff0, id(amd, "A27.dr6"), "AMD keeps B0-3, Intel has none of them for it");
+	machine_stop(&m);
+	if (!run_full(&m, amd, "A31.icebp", OPS(btf), OPS(handler)))
+		return;
+	tap_eq(rec_of(&m, R_MSR, 0), 0, id(amd, "A31.off"), "LBR and BTF are off");
 	machine_stop(&m);
 }
 

@@ -187,6 +187,7 @@ _Static_assert(sizeof(struct vmcb) == 4096, "VMCB layout: one page");
 #define VMCB_I2_STGI (1u << 4)
 #define VMCB_I2_CLGI (1u << 5)
 #define VMCB_I2_SKINIT (1u << 6)
+#define VMCB_I2_ICEBP (1u << 8)
 #define VMCB_I2_WBINVD (1u << 9)
 #define VMCB_I2_MONITOR (1u << 10)
 #define VMCB_I2_MWAIT (1u << 11)

@@ -8,7 +8,7 @@
 #include "arch/x86/svm/svm.h"
 
 enum how {
-	HOW_PLAIN, HOW_INSN, HOW_IO, HOW_MSR, HOW_DR_READ, HOW_DR_WRITE, HOW_CR_READ, HOW_CR_WRITE, HOW_CR0_SEL, HOW_EXC, HOW_DB, HOW_VINTR, HOW_IRET,
+	HOW_PLAIN, HOW_INSN, HOW_IO, HOW_MSR, HOW_DR_READ, HOW_DR_WRITE, HOW_CR_READ, HOW_CR_WRITE, HOW_CR0_SEL, HOW_EXC, HOW_DB, HOW_ICEBP, HOW_VINTR, HOW_IRET,
 	HOW_NPF, HOW_INVALID, HOW_NONE
 };
 
@@ -125,6 +125,15 @@ static void decode_cr(struct exit *e, const struct vmcb *b, uint32_t code, enum 
 	e->u.cr.lmsw = 0;
 }
 
+/* Fault-like: RIP is at it, and nothing of a #DB has happened yet (S14). */
+static void decode_icebp(struct exit *e, const struct vmcb *b)
+{
+	e->len = insn_len(b);
+	e->u.exc.vector = VEC_DB;
+	e->u.exc.has_error = false;
+	e->u.exc.db = (struct dbg_record){ .cls = DBG_ICEBP };
+}
+
 static void decode_dr(struct vcpu *v, const struct vmcb *b, uint32_t code, bool write)
 {
 	struct exit *e = &v->exit;
@@ -134,11 +143,6 @@ static void decode_dr(struct vcpu *v, const struct vmcb *b, uint32_t code, bool 
 	e->u.dr.low = false;
 	e->u.dr.write = write;
 	e->u.dr.gpr = svm_feat.edx & CPUID_SVM_EDX_DECODE_ASSISTS ? (uint8_t)(b->exit_info1 & 0xf) : 0xff;
-	/* The one change of a guest's DR7 that drover does not see: an ICEBP that hardware delivered has cleared GD (A11). */
-	if (!(b->dr7 & DR7_GD)) {
-		v->dbg.dr7 &= ~DR7_GD;
-		v->dbg.vm_dr7 &= ~DR7_GD;
-	}
 }
 
 static void decode_io(struct exit *e, const struct vmcb *b)
@@ -206,6 +210,7 @@ static __attribute__((noinline)) void decode_rare(struct vcpu *v, struct cpu *c,
 
 	switch ((enum how)how) {
 	case HOW_DB: decode_db(v, c, b); break;
+	case HOW_ICEBP: decode_icebp(&v->exit, b); break;
 	case HOW_EXC: decode_exc(v, b, code); break;
 	case HOW_DR_READ: decode_dr(v, b, code, false); break;
 	case HOW_DR_WRITE: decode_dr(v, b, code, true); break;

@@ -112,9 +112,6 @@ void svm_nested_leave(struct vcpu *v, uint64_t code, uint64_t info1, uint64_t in
 	b->rsp = v->r[GPR_RSP];
 	b->rax = v->r[GPR_RAX];
 	b->rflags = v->rflags;
-	/* An ICEBP that hardware delivered has cleared GD where nobody saw it (A11). */
-	if ((v->dbg.vm_dr7 & DR7_GD) && !(n->b02->dr7 & DR7_GD))
-		v->dbg.dr7 &= ~DR7_GD;
 	b->dr6 = v->dbg.dr6; /* M04 */
 	b->dr7 = v->dbg.dr7;
 	store_exit(b, n->b02, code, info1, info2);

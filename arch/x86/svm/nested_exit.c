@@ -136,6 +136,8 @@ static bool l1_exception(struct vcpu *v, const struct svm_nested *n)
 
 	if (e.type == EVENT_NONE || !asked(n, CODE_EXCEPTION + (e.vector & 31u)))
 		return false;
+	if (e.vector == VEC_DB && e.db.cls == DBG_ICEBP) /* has an intercept of its own, and L1 did not set it */
+		return false;
 	v->exception.type = EVENT_NONE;
 	if (e.vector == VEC_DB)
 		apply_db(v, &e.db);

@@ -9,14 +9,16 @@
 #include "arch/x86/svm/svm.h"
 
 /* What is intercepted always. SVM has no "allowed" masks: an intercept is there when the instruction is; has names the flag in svm_feat that
- * tells so, else the bit is left clear. Not here on purpose: ICEBP (hardware delivers it rightly, and an intercept would need its length), other
- * MOV CR (harmless with nested paging), task switches, PAUSE, RDTSC. MOV DR and VINTR come and go: state.c. */
+ * tells so, else the bit is left clear. Not here on purpose: other MOV CR
+ * (harmless with nested paging), task switches, PAUSE, RDTSC. MOV DR and VINTR come and go: state.c. */
 static const struct {
 	uint8_t word;
 	uint32_t bits;
 	const bool *has;
 } svm_intercepts[] = {
 	{ VMCB_I_EXC, 1u << VEC_DB, NULL }, /* H01: a #DB storm must not hold the CPU */
+	/* Not caught by #DB's. Hardware clears GD, LBR and BTF for the #DB that it delivers, and drover would not hear of it (A11, S14). */
+	{ VMCB_I_MISC2, VMCB_I2_ICEBP, NULL },
 	{ VMCB_I_EXC, 1u << VEC_AC, NULL }, /* H02 */
 	{ VMCB_I_EXC, 1u << VEC_MC, NULL }, /* a machine check is the host's */
 	{ VMCB_I_CR, 1u << (16 + 4), NULL }, /* writes of CR4: bits that CPUID hides stay off, or PKRU and 5-level paging would be in use unseen (H15) */

@@ -164,7 +164,7 @@ void sw_entered(struct sw_guest *g, const struct sw_ctl *ctl)
 		uint64_t want = g->true_dr6;
 
 		if (ctl->inject && ctl->inject_vector == 1)
-			want = ref_dr6_after(want, g->raised, sw.phys);
+			want = sw_dr6_after(want, g->raised, sw.phys);
 		if (sw.dr6 != want)
 			sw_broken(RULE_H11, "DR6=0x%llx, the guest's is 0x%llx", (unsigned long long)sw.dr6, (unsigned long long)want);
 	}

@@ -87,8 +87,15 @@ struct sw_guest {
 	/* A debugger's slots, which hardware has in the place of the guest's own. Set by the test that takes them. */
 	uint8_t held_slots;
 	uint64_t held_dr[4], held_dr7;
-	uint32_t raised; /* causes of the #DB that was intercepted last */
+	uint32_t raised; /* causes of the #DB that was intercepted last, or SW_KEEPS_DR6 */
 };
+
+/* AMD's ICEBP: a #DB that leaves DR6 alone (A27). */
+#define SW_KEEPS_DR6 (1u << 31)
+static inline uint64_t sw_dr6_after(uint64_t old, uint32_t raised, struct ref_cpu c)
+{
+	return raised == SW_KEEPS_DR6 ? old : ref_dr6_after(old, raised, c);
+}
 
 /* Assembles main program and handler into ram (at G_MAIN and G_HANDLER). Both end by themselves: G_END and G_IRET are appended. */
 void sw_assemble(struct sw_guest *g, uint8_t *ram, bool amd, const struct gop *main_ops, unsigned nr_main, const struct gop *handler, unsigned nr_handler);

@@ -52,7 +52,7 @@ static void enter_handler(struct sw_guest *g, unsigned vector)
 /* The #DB reaches the guest: what the manuals let it do to DR6, DR7 and DEBUGCTL. */
 static void truth_db(struct sw_guest *g, uint32_t cause)
 {
-	g->true_dr6 = ref_dr6_after(g->true_dr6, cause, sw.phys);
+	g->true_dr6 = sw_dr6_after(g->true_dr6, cause, sw.phys);
 	g->true_dr7 &= ~GD;
 	g->true_debugctl &= ~(SW_LBR | SW_BTF);
 }
@@ -296,7 +296,7 @@ static bool icebp(struct sw_guest *g, const struct sw_ctl *ctl, struct sw_exit *
 {
 	if (ctl->icebp) {
 		x->kind = X_ICEBP;
-		g->raised = 0;
+		g->raised = g->amd ? SW_KEEPS_DR6 : 0;
 		return true;
 	}
 	g->shadow = false;

@@ -106,6 +106,7 @@ static struct sw_ctl control(const struct vmcb *b, const struct cached *k)
 		sw_broken(RULE_H01, "exception intercepts 0x%x", k->intercept[VMCB_I_EXC]);
 	if (!(k->intercept[VMCB_I_EXC] & 0x20000))
 		sw_broken(RULE_H02, "exception intercepts 0x%x", k->intercept[VMCB_I_EXC]);
+	ctl.icebp = k->intercept[VMCB_I_MISC2] & VMCB_I2_ICEBP;
 	ctl.debugctl_open = !(k->msrpm >> 0x1d9 % 4 * 2 & 1);
 	ctl.inject = b->event_inj & VMCB_EV_VALID;
 	ctl.inject_vector = (uint8_t)b->event_inj;
@@ -125,6 +126,7 @@ static void decode_to(struct vmcb *b, const struct sw_guest *g, const struct sw_
 	case X_INTR_WINDOW: b->exit_code = 0x64; return;
 	case X_DR: b->exit_code = (x->write ? 0x30u : 0x20u) + x->dr; break;
 	case X_CPUID: b->exit_code = 0x72; break;
+	case X_ICEBP: b->exit_code = 0x88; break;
 	case X_HLT: b->exit_code = 0x78; break;
 	case X_HC: b->exit_code = 0x81; break;
 	case X_MSR: b->exit_code = 0x7c; b->exit_info1 = x->write; break;
@@ -135,7 +137,7 @@ static void decode_to(struct vmcb *b, const struct sw_guest *g, const struct sw_
 		b->exit_info1 = (uint64_t)x->port << 16 | 1u << 4 | x->port_in | (x->string ? VMCB_IO_STR : 0) | (x->rep ? VMCB_IO_REP : 0);
 		b->exit_info2 = g->rip + x->len;
 		break;
-	case X_DEAD: case X_END: case X_ICEBP: case X_NMI_WINDOW: case X_BUS_LOCK: b->exit_code = 0x7f; return;
+	case X_DEAD: case X_END: case X_NMI_WINDOW: case X_BUS_LOCK: b->exit_code = 0x7f; return;
 	}
 	b->nrip = g->rip + x->len;
 }
