@@ -21,10 +21,10 @@ import exitcodes  # noqa: E402
 import expect  # noqa: E402
 import job  # noqa: E402
 import ktap  # noqa: E402
-import rules  # noqa: E402
 import planted  # noqa: E402
 import rungs  # noqa: E402
 import selftest_mutants  # noqa: E402
+import selftest_rules  # noqa: E402
 import table  # noqa: E402
 
 GOOD = """SeaBIOS talks
@@ -442,71 +442,9 @@ class Deps(unittest.TestCase):
             emulators.qemu_version = old
 
 
-TABLES = """## 1. Architectural (group A)
-| ID | Rule |
-| A01 | one (m) |
-| A02 | two |
-## 5. PVM / software backend, guest kernel in ring 3 (group P)
-| P01 | later |
-## 10. Bugs
-| B04 | not a rule |
-"""
-
-
-class Rules(unittest.TestCase):
-    def judged(self, caveats="- A02: needs SMM\n", checks=None, red=None, sources=None, tables=TABLES):
-        """(rules, all problems) of a made-up run in which A01 is tested and A02 is not."""
-        found, problems = rules.read_rules(tables)
-        lines, more = rules.read_caveats("%s\n%s## Next\n- N99: elsewhere\n" % (rules.SECTION, caveats))
-        evidence = rules.Evidence({"svm-qemu": [("a01/A01.x", True)]} if checks is None else checks,
-                                  {"B31": ["A01.zero"]} if red is None else red)
-        return found, "\n".join(problems + more + rules.judge(found, sources or {}, lines, evidence))
-
-    def test_good(self):
-        found, problems = self.judged(sources={"a.c": "int A02; /* x\n * (A01-A02) */"})
-        self.assertEqual(problems, "")
-        self.assertEqual([r.state for r in found.values()], ["tested", "caveat", "planned"])
-        self.assertEqual((found["A02"].cited, found["A01"].mark), (["a.c:2"], "m"))
-
-    def test_neither(self):
-        self.assertIn("A02 has neither test nor caveat: no check", self.judged(caveats="")[1])
-        self.assertIn("A01 has neither test nor caveat: nothing ever turned", self.judged(red={"B31": ["A02.x"]})[1])
-        self.assertIn("A01 has neither test nor caveat: no check", self.judged(checks={"host": [("A01.x", False), ("A02.x", True)]})[1])
-        self.assertIn("A01 has neither test nor caveat: no check", self.judged(checks={"bare-qemu": [("a/A01.x", True)]})[1])
-        vmx = TABLES.replace("(group A)", "(group V)").replace("A0", "V0")
-        for rung, says in (("svm-qemu", True), ("vmx-bochs", False), ("host", False)):
-            problems = self.judged(tables=vmx, caveats="- V02: x\n", checks={rung: [("v/V01.x", True)]}, red={"B31": ["V01.x"]})[1]
-            self.assertEqual("V01 has neither" in problems, says, rung)
-
-    def test_caveats(self):
-        self.assertIn("A01 is tested: its caveat is stale", self.judged(caveats="- A01: x\n- A02: y\n")[1])
-        self.assertIn("A09 has a caveat and is no rule", self.judged(caveats="- A02: y\n- A09: x\n")[1])
-        self.assertIn("A02 has two caveats", self.judged(caveats="- A02: y\n- A02: x\n")[1])
-        self.assertIn("A02 gives no reason", self.judged(caveats="- A02:\n")[1])
-        self.assertIn("a caveat names no rule", self.judged(caveats="- A02: y\n- something\n")[1])
-        self.assertIn("P01 is planned", self.judged(caveats="- A02: y\n- P01: x\n")[1])
-
-    def test_nothing_ran(self):
-        self.assertIn("no check passed", self.judged(checks={})[1])
-        self.assertIn("no mutant turned anything red", self.judged(red={})[1])
-
-    def test_tables(self):
-        self.assertIn("no rule was found", self.judged(tables="nothing\n")[1])
-        self.assertIn("A01 stands twice", self.judged(tables=TABLES.replace("A02", "A01"))[1])
-        self.assertIn("A02 stands under", self.judged(tables=TABLES.replace("P01", "A02"))[1])
-        self.assertIn("names no rule", self.judged(checks={"host": [("A01.x", True), ("A77.x", True)]})[1])
-        self.assertEqual(self.judged(checks={"host": [("A01.x", True), ("B04.x", True)]})[1], "")
-
-    def test_logs(self):
-        self.assertEqual(rules.host_checks("ok 1 A01.x t\nnot ok 2 A02.y u\nok 3 rules.s held\n", ["H01"])[1:],
-                         [("A02.y", False), ("rules.s", True), ("H01.rules.s", True)])
-        self.assertEqual(rules.host_checks("not ok 3 rules.s broken\n", ["H01"]), [("rules.s", False)])
-        self.assertEqual(rules.rung_checks(GOOD, True), ([("a01/A01.ones", False), ("a01/A01.zero", True), ("doc0_x/H11.once", True)], []))
-        self.assertIn("no VM said anything", rules.rung_checks("boot failed\n", False)[1])
-        self.assertNotEqual(rules.rung_checks(GOOD[:GOOD.index("  1..3")], True)[1], [])
-
-
 Mutants = selftest_mutants.MutantTests
+Rules = selftest_rules.RulesTests
+Rules.good = GOOD
 
 
 def main():
