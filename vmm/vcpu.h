@@ -145,7 +145,7 @@ struct vcpu {
 	void *fpu;              /* fpu.c */
 	uint64_t count_base[2]; /* lab: exits, fast exits at the last reset of the counter */
 	struct vcpu *peer;      /* next vcpu of the group, a ring; itself when alone */
-	struct vcpu_live live;  /* set by vcpu_init of the backend, or left NULL */
+	struct vcpu_live live;  /* set by vcpu_init of the backend; NULLs until then, and in a backend that has none */
 	struct fetch_cache fetch;
 	struct vlapic apic;
 	uint64_t slice_end;     /* host TSC; the loop may have to look earlier: cpu.slice_end_tsc */

@@ -44,7 +44,8 @@ enum dbg_class { DBG_FAULT, DBG_TRAP, DBG_ICEBP, DBG_TASK };
 /* Every bit that a payload can have: DR6's event bits in positive polarity. Bit 12 lives in VMX's fields only and never reaches DR6 (V04). */
 #define DBG_PAYLOAD_BITS ((uint32_t)(DR6_B_ALL | DR6_BLD | DR6_BD | DR6_BS | DR6_BT | DR6_RTM))
 
-/* A debug exception on its way to a guest. payload: new debug bits in positive polarity (rules section 0), bit 12 never set. */
+/* A debug exception on its way to a guest. payload: debug bits in positive polarity (rules section 0),
+ * bit 12 never set; of a LIVE guest on SVM also what was sticky in its DR6 before (S04). */
 struct dbg_record {
 	uint32_t payload;
 	uint8_t cls;   /* enum dbg_class */
@@ -54,7 +55,7 @@ struct dbg_record {
 
 /* Rule H09. */
 enum dbg_state {
-	DBG_IDLE,  /* the guest has nothing enabled: hardware holds nothing of it; MOV DR exits */
+	DBG_IDLE,  /* the guest has nothing enabled: hardware holds none of its DR0-3; MOV DR exits */
 	DBG_ARMED, /* breakpoints enabled: DR0-3 are loaded for it, DR6 is not; MOV DR exits */
 	DBG_LIVE,  /* DR0-3, DR6 and DR7 in hardware are the guest's; MOV DR does not exit */
 };
@@ -134,7 +135,7 @@ uint32_t dbg_bp_hit(const struct dbg_vcpu *v, enum dbg_access access, uint64_t a
 
 /* ---- The class of a #DB that hardware reported (backend decode) ---- */
 
-/* payload: new bits. dr_of_hit[i] need be valid only for slots in payload whose DR7.RW is exec; rip: linear.
+/* payload: as in the record. dr_of_hit[i] need be valid only for slots in payload whose DR7.RW is exec; rip: linear.
  * BD: fault; BT: task; an enabled exec slot in payload whose address is rip: fault; else trap. ICEBP is told by its own exit. */
 enum dbg_class dbg_classify(uint32_t payload, const uint64_t dr[4], uint64_t dr7, uint64_t rip);
 /* Which DR0-3 dbg_classify needs, as a mask: lets a LIVE vcpu's decode read only those. */

@@ -5,9 +5,9 @@
 
 #include "arch/x86/dbg.h"
 
-/* ops: from dbg_plan_enter. Leaves vm_dr6, vm_dr7, vm_intercept, vm_dirty for the backend to commit. */
+/* ops: from dbg_plan_enter. Leaves vm_dr6, vm_dr7, vm_debugctl, vm_lbrv, vm_intercept, vm_dirty for the backend to commit. */
 void dbg_do_enter(unsigned ops, unsigned caps, struct dbg_cpu *c, struct dbg_vcpu *v);
-/* ops: from dbg_plan_leave; with DBG_OP_VM_FETCH the caller has already had vm_dr6/vm_dr7 fetched. A LIVE vcpu becomes what
+/* ops: from dbg_plan_leave; with DBG_OP_VM_FETCH the caller has already had vm_dr6, vm_dr7 and vm_debugctl fetched. A LIVE vcpu becomes what
  * dbg_settle() says: ARMED or IDLE, or LIVE again under the eager and cached policies. */
 void dbg_do_leave(unsigned ops, unsigned caps, struct dbg_cpu *c, struct dbg_vcpu *v);
 

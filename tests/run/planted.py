@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The bugs of the source documents, put back one at a time into a copy of drover: their scenarios have to turn red on an emulator.
+"""The bugs of the source documents, and those of nesting, put back one at a time into a copy of drover: their scenarios have to turn red on an emulator.
 
 The edits are those of tests/host/mutants; here they boot. A scenario that stays green with its bug in place proves nothing."""
 
