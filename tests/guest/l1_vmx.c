@@ -288,7 +288,7 @@ static void write_controls(const struct vmx_l2 *r)
 
 static void write_event(const struct vmx_l2 *r)
 {
-	static const uint8_t type[] = { 0, 0, 2, 3, 4, 5, 6 };
+	static const uint8_t type[] = { 0, 0, 2, 3, 4, 5, 6, 7 };
 
 	vf_set(VF_EVENT, r->event ? 1u << 31 | (r->event_has_error ? 1u << 11 : 0) | (uint32_t)type[r->event] << 8 | r->event_vector : 0);
 	vf_set(VF_EVENT_ERROR, r->event_error);

@@ -70,6 +70,12 @@ PLANTS = (
     Plant("Y79-nested-bitmap", "n22_bitmaps", ("vmx-bochs",)),
     Plant("Y80-nested-pending", "n19_timer", ("vmx-bochs",)),
     Plant("Y81-nested-class", "n15_code_bp", ("vmx-bochs",)),
+    Plant("B14", "n12_mtf", ("vmx-bochs",)),
+    Plant("B15", "n12_mtf", ("vmx-bochs",)),
+    Plant("Y82-nested-mtf-lost", "n12_mtf", ("vmx-bochs",)),
+    Plant("Y83-nested-mtf-fault", "n12_mtf", ("vmx-bochs",)),
+    Plant("Y84-nested-mtf-theirs", "n12_mtf", ("vmx-bochs",)),
+    Plant("Y85-nested-mtf-shadow", "n12_mtf", ("vmx-bochs",)),
 )
 
 

@@ -67,7 +67,10 @@ static bool init(struct vcpu *v)
 	n->vm2->eptp = n->hw1->vm->eptp;
 	n->vm2->vpid = n->hw1->vm->vpid | 0x8000; /* a tag of its own: the same EPT and other page tables */
 	n->hw2->vm = n->vm2;
-	return vmx_vmcs_create(n->hw2, v->vm->bus_lock_exit);
+	if (!vmx_vmcs_create(n->hw2, v->vm->bus_lock_exit))
+		return false;
+	nvmx_mtf_probe(v, n);
+	return true;
 }
 
 static void reset(struct vcpu *v)

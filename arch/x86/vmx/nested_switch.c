@@ -64,6 +64,8 @@ void nvmx_timer_arm(struct nvmx *n)
 
 	if ((V12(n, PIN_CTL) & PIN_TIMER) && (n->timer_left < own || !quirks_auto))
 		t = n->timer_left;
+	if (nvmx_mtf_ticks(n) < t)
+		t = nvmx_mtf_ticks(n);
 	n->timer_set = t;
 	if (vmx_caps.allowed1[CTL_PIN] & PIN_TIMER)
 		vmcs_write(VMCS_PREEMPTION_TIMER, n->kick ? 0 : t);
@@ -81,7 +83,8 @@ static void take_event(struct vcpu *v, struct nvmx *n)
 	struct event *e = &v->exit.vectoring;
 
 	e->type = EVENT_NONE;
-	if (!(info & INFO_VALID))
+	n->mtf.due = (info & INFO_VALID) && INFO_TYPE(info) == VMX_TYPE_OTHER; /* a pending MTF exit */
+	if (!(info & INFO_VALID) || n->mtf.due)
 		return;
 	vcpu_need(v, VST_CR2);
 	*e = (struct event){
@@ -142,6 +145,8 @@ void nvmx_enter(struct vcpu *v, struct nvmx *n)
 	nvmx_use_hw(v, n->hw2);
 	v->level = 1;
 	n->hw2->proc_or = V12_32(n, PROC_CTL) & ~(PROC_IO_BITMAPS | PROC_MSR_BITMAPS | PROC_SECONDARY);
+	if (nvmx_mtf_means != MTF_HW)
+		n->hw2->proc_or &= ~PROC_MTF;
 	nvmx_merge_msr_bitmap(v, n);
 	nvmx_merge(v, n);
 
@@ -157,7 +162,8 @@ void nvmx_enter(struct vcpu *v, struct nvmx *n)
 	debug_enter(v, n);
 	take_event(v, n);
 	n->timer_left = V12(n, PREEMPTION_TIMER);
-	n->kick = false;
+	n->kick = n->mtf.handled = false;
+	n->mtf.state = MTF_OFF;
 	nvmx_timer_arm(n);
 	n->run_pending = true;
 	v->event_pending = true;
@@ -180,8 +186,10 @@ static void save_debug(const struct vcpu *v, struct nvmx *n)
  * with its instruction (N13, N15). */
 static void save_pending(const struct vcpu *v, struct nvmx *n)
 {
-	if (v->exception.type != EVENT_NONE && v->exception.vector == VEC_DB && v->exception.db.cls == DBG_TRAP)
-		V12(n, GUEST_PENDING_DBG) |= dbg_pending_from_payload(v->exception.db.payload);
+	if (v->exception.type == EVENT_NONE || v->exception.vector != VEC_DB || v->exception.db.cls != DBG_TRAP)
+		return;
+	V12(n, GUEST_PENDING_DBG) |= dbg_pending_from_payload(v->exception.db.payload);
+	n->dirty[N12_GUEST_PENDING_DBG] = true; /* vmcs02 does not have it */
 }
 
 static void save_guest(struct vcpu *v, struct nvmx *n)
@@ -281,7 +289,8 @@ static void to_level0(struct vcpu *v, struct nvmx *n)
 	v->st_dirty = 0;
 	v->exception.type = v->exit.vectoring.type = v->inject.type = EVENT_NONE;
 	v->event_pending = true; /* what waits for the guest hypervisor is looked at again */
-	n->run_pending = n->kick = false;
+	n->run_pending = n->kick = n->mtf.due = false;
+	n->mtf.state = MTF_OFF;
 }
 
 static void host_msrs(struct vcpu *v, const struct nvmx *n)
