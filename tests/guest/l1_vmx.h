@@ -125,6 +125,8 @@ void vf_change(uint64_t field, uint64_t clear, uint64_t set);
 uint32_t *vmx_spare(void);
 uint64_t vmx_region_on(void);
 uint64_t vmx_region(void);
+/* The out part of r, from the VMCS. */
+void vmx_read_exit(struct vmx_l2 *r);
 /* All fields of r, without the entry: for entries that are to fail. */
 void vmx_prepare(struct vmx_l2 *r);
 
