@@ -51,6 +51,7 @@ PLANTS = (
     Plant("NS09-reintercepted", "n00_nested", ("svm-qemu",)),
     Plant("NS10-stale", "m00_npt", ("svm-qemu",)),
     Plant("NS11-gif", "m00_intr", ("svm-qemu",)),
+    Plant("NS12-intr-twice", "a35_irq_once", ("svm-qemu",)),
     Plant("B12-nested", "n13_general_detect", ("vmx-bochs",)),
     Plant("B47-load", "n03_load_debug", ("vmx-bochs",)),
     Plant("B47-save", "n05_save_debug", ("vmx-bochs",)),
