@@ -38,6 +38,7 @@ struct l2 {
 	uint64_t rip, rflags, dr6, dr7, cr2;
 	struct regs regs;
 	bool shadow;         /* interrupt shadow */
+	unsigned block;      /* which of two control blocks */
 	/* What L1 asks for. */
 	uint32_t own;        /* exceptions that L2 handles itself, 1 << vector */
 	uint32_t movdr;      /* MOV from DR in 15:0, to DR in 31:16; VMX has one bit for all */
