@@ -4,6 +4,7 @@
 #define VMM_NESTED_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "arch/x86/insn.h"
@@ -36,6 +37,13 @@ struct nested_ops {
 	bool (*phys)(struct vcpu *v, uint64_t *pa);
 	/* Guest-physical memory of the guest has been remapped: translations of the nested guest that drover keeps are void. */
 	void (*flush)(struct vcpu *v);
+	/* What the backend keeps of the levels, for a snapshot (M13). state_size: its bytes; 0: there is no such thing. save: the vcpu is between two runs; each
+	 * byte is written. check: the first field that cannot be restored on this vcpu, or NULL. restore: after check, from memory that nobody else writes;
+	 * nothing is left of what was there before. */
+	size_t state_size;
+	void (*save)(struct vcpu *v, void *to);
+	const char *(*check)(struct vcpu *v, const void *from);
+	void (*restore)(struct vcpu *v, const void *from);
 };
 
 #endif

@@ -137,7 +137,7 @@ static void controls(const struct l2 *g)
 	put32(C_EXC, ~g->own);
 	put32(C_MISC1, I1_CPUID | I1_SHUTDOWN | (g->intr ? I1_INTR : 0) | (g->nmi ? I1_NMI : 0) | (g->hlt ? I1_HLT : 0) | (g->io ? I1_IOIO : 0) |
 			       (g->msr ? I1_MSR : 0));
-	put32(C_MISC2, I2_VMRUN | I2_VMMCALL);
+	put32(C_MISC2, I2_VMRUN | (g->lab ? 0 : I2_VMMCALL));
 	for (unsigned i = 0; i < sizeof(iopm); i++)
 		iopm[i] = 0xff;
 	for (unsigned i = 0; i < sizeof(msrpm); i++)
@@ -208,6 +208,11 @@ static void outcome(struct l2 *g)
 	g->cr2 = get64(S_CR2);
 	g->shadow = get64(C_SHADOW) & 1;
 	g->inject.type = L1_EV_NONE;
+}
+
+uint8_t *l1_block(unsigned i)
+{
+	return vmcbs[i & 1];
 }
 
 void l1_run(struct l2 *g)
