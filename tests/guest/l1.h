@@ -38,6 +38,8 @@ struct l2 {
 	uint64_t rip, rflags, dr6, dr7, cr2;
 	struct regs regs;
 	bool shadow;         /* interrupt shadow */
+	unsigned block;      /* which of two control blocks */
+	bool lab;            /* L2's hypercall instruction is drover's, a lab's: no exit to L1 */
 	/* What L1 asks for. */
 	uint32_t own;        /* exceptions that L2 handles itself, 1 << vector */
 	uint32_t movdr;      /* MOV from DR in 15:0, to DR in 31:16; VMX has one bit for all */
@@ -75,6 +77,8 @@ void l1_run(struct l2 *g);
 #define L1_WINDOW_GPA 0x40000000ul
 enum { L1_READ = 1, L1_WRITE = 2, L1_EXEC = 4, L1_RIGHTS = 7, L1_RESERVED = 8 };
 void l1_map(unsigned slot, const volatile void *page, unsigned rights);
+
+uint8_t *l1_block(unsigned i); /* a control block, raw: SVM only */
 
 extern const char *l1_enter_insn, *l1_exit_insn; /* the instruction that enters L2, and where L1 goes on; from l1_begin() on */
 

@@ -27,8 +27,10 @@ enum {
 #define V_INTR_MASKING (1ul << 24)
 
 #define PAGE __attribute__((aligned(4096)))
-static uint8_t vmcb[4096] PAGE, hsave[4096] PAGE, iopm[0x3000] PAGE, msrpm[0x2000] PAGE, stack[8192] PAGE;
+static uint8_t vmcbs[2][4096] PAGE, hsave[4096] PAGE, iopm[0x3000] PAGE, msrpm[0x2000] PAGE, stack[8192] PAGE;
 static uint64_t npt[5][512] PAGE; /* root, 512 GiB, the first GiB, the second, the window */
+
+static uint8_t *vmcb = vmcbs[0]; /* of this run */
 
 static void put64(unsigned at, uint64_t v) { *(volatile uint64_t *)(vmcb + at) = v; }
 static uint64_t get64(unsigned at) { return *(volatile uint64_t *)(vmcb + at); }
@@ -135,7 +137,7 @@ static void controls(const struct l2 *g)
 	put32(C_EXC, ~g->own);
 	put32(C_MISC1, I1_CPUID | I1_SHUTDOWN | (g->intr ? I1_INTR : 0) | (g->nmi ? I1_NMI : 0) | (g->hlt ? I1_HLT : 0) | (g->io ? I1_IOIO : 0) |
 			       (g->msr ? I1_MSR : 0));
-	put32(C_MISC2, I2_VMRUN | I2_VMMCALL);
+	put32(C_MISC2, I2_VMRUN | (g->lab ? 0 : I2_VMMCALL));
 	for (unsigned i = 0; i < sizeof(iopm); i++)
 		iopm[i] = 0xff;
 	for (unsigned i = 0; i < sizeof(msrpm); i++)
@@ -208,9 +210,15 @@ static void outcome(struct l2 *g)
 	g->inject.type = L1_EV_NONE;
 }
 
+uint8_t *l1_block(unsigned i)
+{
+	return vmcbs[i & 1];
+}
+
 static void run(struct l2 *g)
 {
-	for (unsigned i = 0; i < sizeof(vmcb); i += 8)
+	vmcb = vmcbs[g->block & 1];
+	for (unsigned i = 0; i < sizeof(vmcbs[0]); i += 8)
 		put64(i, 0);
 	state(g);
 	controls(g);

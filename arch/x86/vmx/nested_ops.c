@@ -82,6 +82,16 @@ static void reset(struct vcpu *v)
 	n->current = n->vmxon_pa = NO_VMCS;
 }
 
+/* CR0_FIXED0; an unrestricted nested guest may leave PE and PG off. */
+static uint64_t cr0_fixed(const struct vcpu *v)
+{
+	const struct nvmx *n = nvmx_of(v);
+
+	if (!n->vmxon)
+		return 0;
+	return v->level && (n->proc2 & PROC2_UNRESTRICTED) ? CR0_NE : CR0_NE | CR0_PE | CR0_PG;
+}
+
 static uint64_t cr4_fixed(const struct vcpu *v)
 {
 	return nvmx_of(v)->vmxon ? CR4_VMXE : 0; /* CR4_FIXED0, at both levels */
@@ -98,6 +108,7 @@ const struct nested_ops vmx_nested = {
 	.reset = reset,
 	.cpuid = nvmx_cpuid,
 	.cr4 = CR4_VMXE,
+	.cr0_fixed = cr0_fixed,
 	.cr4_fixed = cr4_fixed,
 	.msr = nvmx_msr,
 	.insn = nvmx_insn,
