@@ -34,6 +34,8 @@ struct nested_ops {
 	/* With v->level 1, before an event is selected: what waits (v->exception, NMI, interrupt) may be an exit to the guest hypervisor instead. True: it
 	 * was, and v->level is 0. Interrupts are off and no debug register is loaded. */
 	bool (*event)(struct vcpu *v);
+	/* INIT has come. True: it waits, or is an exit to the guest hypervisor. False, or NULL: the vcpu is to be reset. */
+	bool (*init_signal)(struct vcpu *v);
 	/* With v->level 1: where what the nested guest takes for a physical address lies in the guest's memory. False: nowhere. NULL: they are the same. */
 	bool (*phys)(struct vcpu *v, uint64_t *pa);
 	/* Guest-physical memory of the guest has been remapped: translations of the nested guest that drover keeps are void. */

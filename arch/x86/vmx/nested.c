@@ -356,6 +356,8 @@ static void vmxoff12(struct vcpu *v, struct nvmx *n)
 	vcpu_dirty(v, VST_CR);
 	n->vmxon_pa = NO_VMCS;
 	nvmx_vmsucceed(v);
+	if (n->init)
+		vcpu_init(v); /* blocked until now */
 }
 
 static void launch12(struct vcpu *v, struct nvmx *n, bool resume)

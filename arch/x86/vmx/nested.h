@@ -54,7 +54,7 @@ extern const struct n12_field n12_fields[N12_NR]; /* nested_merge.c */
 #define EPTCAP_1G (1ull << 17)
 
 /* Basic exit reasons that are made here, and not by hardware alone. */
-enum { R_EXCEPTION = 0, R_INTR = 1, R_TRIPLE = 2, R_CR = 28, R_IO = 30, R_RDMSR = 31, R_WRMSR = 32, R_GUEST_STATE = 33, R_MSR_LOAD = 34,
+enum { R_EXCEPTION = 0, R_INTR = 1, R_TRIPLE = 2, R_INIT = 3, R_CR = 28, R_IO = 30, R_RDMSR = 31, R_WRMSR = 32, R_GUEST_STATE = 33, R_MSR_LOAD = 34,
        R_MTF = 37, R_EPT_VIOLATION = 48, R_EPT_MISCONFIG = 49, R_TIMER = 52 };
 
 /* SDM "VM-Instruction Error Numbers". */
@@ -101,6 +101,7 @@ struct nvmx {
 	uint64_t cr0, cr4;      /* the nested guest's bits that drover owns */
 	uint64_t timer_left;    /* preemption timer: ticks until the exit that vmcs12 asks for */
 	uint64_t timer_set;     /* what vmcs02 was given */
+	bool init;              /* an INIT waits */
 	bool kick;              /* something of the guest hypervisor's waits: leave the nested guest at once */
 	struct {
 		uint8_t state;      /* enum mtf_state */
@@ -196,7 +197,7 @@ void nvmx_entry_failed(struct vcpu *v, struct nvmx *n, uint32_t reason, uint64_t
 void nvmx_late_vmfail(struct vcpu *v, struct nvmx *n);
 /* Makes hw the VMCS that this vcpu runs with; what belongs to neither of the two comes along. */
 void nvmx_use_hw(struct vcpu *v, struct vmx_vcpu *hw);
-void nvmx_timer_arm(struct nvmx *n);
+void nvmx_timer_arm(const struct vcpu *v, struct nvmx *n);
 
 /* ---- nested_msrs.c ---- */
 /* The MSR areas. load: 0, or the number of the entry that cannot be loaded, from 1. */

@@ -228,7 +228,7 @@ static void ept_violation(struct vcpu *v, struct nvmx *n)
 		nvmx_leave(v, n, &x);
 		return;
 	}
-	nvmx_timer_arm(n);
+	nvmx_timer_arm(v, n);
 }
 
 bool nvmx_exit(struct vcpu *v)
@@ -253,7 +253,7 @@ bool nvmx_exit(struct vcpu *v)
 	if (n->kick)
 		v->event_pending = true;
 	n->kick = false;
-	nvmx_timer_arm(n);
+	nvmx_timer_arm(v, n);
 	if (v->exit.kind == EXITK_CR) {
 		own_cr(v, n);
 		return true;
@@ -315,10 +315,10 @@ static bool event_exits(struct vcpu *v, struct nvmx *n)
 
 	/* What is under way is delivered first; then the nested guest is to be left before its next instruction (N21). */
 	if (v->exit.vectoring.type != EVENT_NONE) {
-		n->kick = (nmi || intr) && (vmx_caps.allowed1[CTL_PIN] & PIN_TIMER);
+		n->kick = (nmi || intr || n->init) && (vmx_caps.allowed1[CTL_PIN] & PIN_TIMER);
 		if (n->kick) {
 			vmcs_write(VMCS_PIN_CTL, vmcs_read(VMCS_PIN_CTL) | PIN_TIMER);
-			nvmx_timer_arm(n);
+			nvmx_timer_arm(v, n);
 		}
 		return false;
 	}
@@ -335,11 +335,21 @@ static bool event_exits(struct vcpu *v, struct nvmx *n)
 	return nmi || intr;
 }
 
+/* Before all else. A #DB trap that waits is stored with it (N16), a fault comes again with its instruction. */
+static bool init_exits(struct vcpu *v, struct nvmx *n)
+{
+	if (!n->init || v->exit.vectoring.type != EVENT_NONE)
+		return false;
+	n->init = false;
+	nvmx_leave(v, n, &(struct l1_exit){ .reason = R_INIT });
+	return true;
+}
+
 bool nvmx_event(struct vcpu *v)
 {
 	struct nvmx *n = nvmx_of(v);
 
-	if (nvmx_mtf_event(v, n) || event_exits(v, n))
+	if (init_exits(v, n) || nvmx_mtf_event(v, n) || event_exits(v, n))
 		return true;
 	nvmx_mtf_arm(v, n);
 	return false;

@@ -120,7 +120,7 @@ void nvmx_mtf_injected(struct vcpu *v)
 	if (n->mtf.state == MTF_OFF)
 		return;
 	n->mtf.state = MTF_BEHIND;
-	nvmx_timer_arm(n);
+	nvmx_timer_arm(v, n);
 }
 
 /* Is the trap flag's boundary this exit's? Hardware that has none reports what it finds there: a #DB, or nothing until the timer. */
@@ -211,7 +211,7 @@ static void arm(struct vcpu *v, struct nvmx *n)
 	n->mtf.rflags = v->rflags;
 	n->mtf.waits = !(intr & INTR_MOV_SS) && vmcs_read(VMCS_GUEST_PENDING_DBG);
 	vmcs_write(VMCS_PIN_CTL, vmcs_read(VMCS_PIN_CTL) | PIN_TIMER);
-	nvmx_timer_arm(n);
+	nvmx_timer_arm(v, n);
 }
 
 bool nvmx_mtf_event(struct vcpu *v, struct nvmx *n)

@@ -78,7 +78,7 @@ static void reset(struct vcpu *v)
 	struct nvmx *n = nvmx_of(v);
 
 	nvmx_use_hw(v, n->hw1);
-	n->vmxon = n->run_pending = n->kick = false;
+	n->vmxon = n->run_pending = n->kick = n->init = false;
 	n->current = n->vmxon_pa = NO_VMCS;
 }
 
@@ -90,6 +90,16 @@ static uint64_t cr0_fixed(const struct vcpu *v)
 	if (!n->vmxon)
 		return 0;
 	return v->level && (n->proc2 & PROC2_UNRESTRICTED) ? CR0_NE : CR0_NE | CR0_PE | CR0_PG;
+}
+
+/* SDM "INIT signals": blocked in VMX root operation, an exit in the other. */
+static bool init_signal(struct vcpu *v)
+{
+	struct nvmx *n = nvmx_of(v);
+
+	n->init = n->vmxon;
+	v->event_pending = true;
+	return n->init;
 }
 
 static uint64_t cr4_fixed(const struct vcpu *v)
@@ -114,6 +124,7 @@ const struct nested_ops vmx_nested = {
 	.insn = nvmx_insn,
 	.exit = nvmx_exit,
 	.event = nvmx_event,
+	.init_signal = init_signal,
 	.phys = nvmx_phys,
 	.flush = flush,
 };

@@ -57,10 +57,20 @@ static void debug_enter(struct vcpu *v, const struct nvmx *n)
 
 /* ---- The preemption timer ---- */
 
-/* vmcs02's timer is drover's own limit (vmcs.c) and the guest hypervisor's, whichever comes first. */
-void nvmx_timer_arm(struct nvmx *n)
+/* drover's own limit (vmcs.c): the guest hypervisor's APIC timer comes in time, even where no host interrupt would end its guest. */
+static uint64_t own_limit(const struct vcpu *v)
 {
-	uint64_t own = tsc_from_us(VMX_TIMER_US) >> (vmx_caps.misc & MISC_TIMER_SHIFT), t = own;
+	uint64_t limit = tsc_from_us(VMX_TIMER_US), now = rdtsc();
+
+	if (v->apic.expiry != VLAPIC_NEVER && v->apic.expiry < now + limit)
+		limit = v->apic.expiry > now ? v->apic.expiry - now : 1;
+	return limit >> (vmx_caps.misc & MISC_TIMER_SHIFT);
+}
+
+/* vmcs02's timer is that limit and the guest hypervisor's, whichever comes first. */
+void nvmx_timer_arm(const struct vcpu *v, struct nvmx *n)
+{
+	uint64_t own = own_limit(v), t = own;
 
 	if ((V12(n, PIN_CTL) & PIN_TIMER) && (n->timer_left < own || !quirks_auto))
 		t = n->timer_left;
@@ -164,7 +174,7 @@ void nvmx_enter(struct vcpu *v, struct nvmx *n)
 	n->timer_left = V12(n, PREEMPTION_TIMER);
 	n->kick = n->mtf.handled = false;
 	n->mtf.state = MTF_OFF;
-	nvmx_timer_arm(n);
+	nvmx_timer_arm(v, n);
 	n->run_pending = true;
 	v->event_pending = true;
 	bad = nvmx_msrs_load(v, V12(n, ENTRY_MSR_LOAD), V12_32(n, ENTRY_MSR_LOAD_COUNT));
