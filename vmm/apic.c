@@ -20,7 +20,7 @@ void apic_changed(struct vcpu *v)
 		v->nmi_pending = true;
 	v->event_pending = true; /* event_select looks what there is */
 	vcpu_dirty(v, VST_CTL);
-	if (want & VLAPIC_WANT_INIT)
+	if ((want & VLAPIC_WANT_INIT) && !(v->nested && v->be->nested->init_signal && v->be->nested->init_signal(v)))
 		vcpu_init(v);
 	run_timer(v);
 }

@@ -19,6 +19,8 @@ static bool write_cr0_checked(struct vcpu *v, uint64_t val)
 
 	if (val >> 32 || ((val & CR0_PG) && !(val & CR0_PE)) || ((val & CR0_NW) && !(val & CR0_CD)))
 		return false;
+	if (v->nested && v->be->nested->cr0_fixed && (v->be->nested->cr0_fixed(v) & ~val))
+		return false;
 	if (on && (st->efer & EFER_LME) && (!(st->cr4 & CR4_PAE) || (st->seg[SEG_CS].ar & SEG_AR_L)))
 		return false;
 	if (off && (vcpu_long64(v) || (st->cr4 & CR4_PCIDE)))

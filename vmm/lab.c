@@ -161,25 +161,82 @@ static uint64_t debugger_hits(struct vcpu *v, uint64_t what)
 	return n;
 }
 
+/* ---- Snapshots ---- */
+
+static uint8_t levels[3 * 4096] __attribute__((aligned(4096))); /* of a hypervisor's levels; one CPU runs guests */
+
+static size_t levels_size(const struct vcpu *v)
+{
+	size_t n = v->nested ? v->be->nested->state_size : 0;
+
+	return n <= sizeof(levels) ? n : 0;
+}
+
 /* As if the vcpu were carried to another machine at this very boundary: the call is over, its trap waits. */
 static void migrate(struct vcpu *v, struct dbg_snapshot *s, unsigned len)
 {
 	v->r[GPR_RAX] = 0;
 	vcpu_skip(v, len);
 	snapshot_save(v, s);
+	if (levels_size(v))
+		v->be->nested->save(v, levels);
 	snapshot_wipe(v);
+	if (levels_size(v))
+		v->be->nested->restore(v, levels);
 	snapshot_restore(v, s);
 }
 
-/* The buffer lies in one page, so a probe of its first byte is one of all. */
-static enum gva_status snapshot_copy(struct vcpu *v, uint64_t at, struct dbg_snapshot *s, bool to_guest)
+static enum gva_status snapshot_copy(struct vcpu *v, uint64_t at, void *state, size_t n, bool to_guest)
 {
 	enum gva_status st = GVA_OK;
-	uint8_t *p = (uint8_t *)s;
+	uint8_t *p = state;
 
-	for (size_t i = 0; i < sizeof(*s) && st == GVA_OK; i += 8)
+	for (size_t i = 0; i < n && st == GVA_OK; i += 8)
 		st = to_guest ? gva_write(v, (struct gva){ at + i }, p + i, 8) : gva_read(v, (struct gva){ at + i }, p + i, 8);
 	return st;
+}
+
+static bool not_there(struct vcpu *v, uint64_t at, enum gva_status st)
+{
+	if (st == GVA_OK)
+		return false;
+	v->r[GPR_RAX] = HC_LAB_SNAPSHOT; /* the call runs again after the guest's #PF */
+	if (st == GVA_NO_MEMORY)
+		vcpu_stop(v, EXIT_BADMEM, "touched memory that it does not have: snapshot at linear=0x%lx rip=0x%lx", at, v->rip);
+	return true;
+}
+
+/* False: the call is over, or a fault has been seen to. */
+static bool snapshot_levels(struct vcpu *v, unsigned len)
+{
+	uint64_t save = v->r[GPR_RBX] == LAB_NESTED_SAVE, at = v->r[GPR_RCX];
+	enum gva_status st = GVA_OK;
+	const char *bad;
+
+	v->r[GPR_RAX] = HC_EINVAL;
+	if (!levels_size(v) || v->r[GPR_RDX] != levels_size(v) || at % 4096)
+		return true;
+	for (size_t i = 0; save && st == GVA_OK && i < levels_size(v); i += 4096)
+		st = gva_probe_write(v, (struct gva){ at + i }, 1);
+	if (!save)
+		st = snapshot_copy(v, at, levels, levels_size(v), false);
+	if (not_there(v, at, st))
+		return false;
+	bad = save ? NULL : v->be->nested->check(v, levels);
+	if (bad) {
+		log_printf("drover: vm %s: snapshot refused: %s\n", v->vm->name, bad);
+		return true;
+	}
+	if (!save) {
+		v->be->nested->restore(v, levels);
+		v->r[GPR_RAX] = 1;
+		return false;
+	}
+	v->r[GPR_RAX] = 0;
+	vcpu_skip(v, len);
+	v->be->nested->save(v, levels);
+	snapshot_copy(v, at, levels, levels_size(v), true);
+	return false;
 }
 
 /* True: RAX is set and the call is to be retired; else that, or a fault on the buffer, has been seen to. */
@@ -188,18 +245,16 @@ static bool snapshot(struct vcpu *v, unsigned len)
 	struct dbg_snapshot s;
 	uint64_t op = v->r[GPR_RBX], at = v->r[GPR_RCX];
 	const char *bad;
-	enum gva_status st;
+	enum gva_status st; /* the buffer lies in one page, so a probe of its first byte is one of all */
 
+	if (op == LAB_NESTED_SAVE || op == LAB_NESTED_RESTORE)
+		return snapshot_levels(v, len);
 	v->r[GPR_RAX] = HC_EINVAL;
 	if (v->r[GPR_RDX] != sizeof(s) || op > LAB_MIGRATE || at % 4096 > 4096 - sizeof(s))
 		return true;
-	st = op == LAB_RESTORE ? snapshot_copy(v, at, &s, false) : gva_probe_write(v, (struct gva){ at }, 1);
-	if (st != GVA_OK) {
-		v->r[GPR_RAX] = HC_LAB_SNAPSHOT; /* the call runs again after the guest's #PF */
-		if (st == GVA_NO_MEMORY)
-			vcpu_stop(v, EXIT_BADMEM, "touched memory that it does not have: snapshot at linear=0x%lx rip=0x%lx", at, v->rip);
+	st = op == LAB_RESTORE ? snapshot_copy(v, at, &s, sizeof(s), false) : gva_probe_write(v, (struct gva){ at }, 1);
+	if (not_there(v, at, st))
 		return false;
-	}
 	if (op == LAB_RESTORE) {
 		bad = snapshot_check(v, &s);
 		if (bad) {
@@ -213,7 +268,7 @@ static bool snapshot(struct vcpu *v, unsigned len)
 		migrate(v, &s, len);
 	}
 	if (op != LAB_RESTORE)
-		snapshot_copy(v, at, &s, true);
+		snapshot_copy(v, at, &s, sizeof(s), true);
 	v->r[GPR_RAX] = 0;
 	return op != LAB_MIGRATE;
 }

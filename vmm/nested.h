@@ -4,6 +4,7 @@
 #define VMM_NESTED_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "arch/x86/insn.h"
@@ -21,7 +22,8 @@ struct nested_ops {
 	void (*cpuid)(struct vcpu *v, uint32_t leaf, uint32_t sub, struct cpuid_regs *r);
 	/* Bits of EFER and CR4 that the guest may set besides the model's: EFER.SVME, CR4.VMXE. */
 	uint64_t efer, cr4;
-	/* Bits of CR4 that may not become 0 now. NULL: none. */
+	/* Bits of CR0 and CR4 that may not become 0 now. NULL: none. */
+	uint64_t (*cr0_fixed)(const struct vcpu *v);
 	uint64_t (*cr4_fixed)(const struct vcpu *v);
 	/* An MSR of the feature. -1: not one of them; 0: #GP(0); 1: done. A write of EFER is asked for as well, and then made by the caller unless 0. */
 	int (*msr)(struct vcpu *v, uint32_t msr, bool write, uint64_t *val);
@@ -32,10 +34,19 @@ struct nested_ops {
 	/* With v->level 1, before an event is selected: what waits (v->exception, NMI, interrupt) may be an exit to the guest hypervisor instead. True: it
 	 * was, and v->level is 0. Interrupts are off and no debug register is loaded. */
 	bool (*event)(struct vcpu *v);
+	/* INIT has come. True: it waits, or is an exit to the guest hypervisor. False, or NULL: the vcpu is to be reset. */
+	bool (*init_signal)(struct vcpu *v);
 	/* With v->level 1: where what the nested guest takes for a physical address lies in the guest's memory. False: nowhere. NULL: they are the same. */
 	bool (*phys)(struct vcpu *v, uint64_t *pa);
 	/* Guest-physical memory of the guest has been remapped: translations of the nested guest that drover keeps are void. */
 	void (*flush)(struct vcpu *v);
+	/* What the backend keeps of the levels, for a snapshot (M13). state_size: its bytes; 0: there is no such thing. save: the vcpu is between two runs; each
+	 * byte is written. check: the first field that cannot be restored on this vcpu, or NULL. restore: after check, from memory that nobody else writes;
+	 * nothing is left of what was there before. */
+	size_t state_size;
+	void (*save)(struct vcpu *v, void *to);
+	const char *(*check)(struct vcpu *v, const void *from);
+	void (*restore)(struct vcpu *v, const void *from);
 };
 
 #endif

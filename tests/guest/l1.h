@@ -38,6 +38,8 @@ struct l2 {
 	uint64_t rip, rflags, dr6, dr7, cr2;
 	struct regs regs;
 	bool shadow;         /* interrupt shadow */
+	unsigned block;      /* which of two control blocks */
+	bool lab;            /* L2's hypercall instruction is drover's, a lab's: no exit to L1 */
 	/* What L1 asks for. */
 	uint32_t own;        /* exceptions that L2 handles itself, 1 << vector */
 	uint32_t movdr;      /* MOV from DR in 15:0, to DR in 31:16; VMX has one bit for all */
@@ -52,7 +54,8 @@ struct l2 {
 	/* The exit, out. */
 	struct {
 		enum l1_kind kind;
-		uint64_t code, info1, info2; /* raw */
+		uint64_t code, info1, info2; /* raw: exit code and its information; VMX: reason, qualification, 0 */
+		uint64_t payload;            /* VMX: causes of a #DB; DR6 does not have them (N10) */
 		unsigned vector, dr;         /* exception; MOV DR */
 		bool write;                  /* MOV DR, MSR, memory */
 		uint64_t gpa;                /* memory */
@@ -61,6 +64,9 @@ struct l2 {
 		uint64_t l1_cr2;
 	} exit;
 };
+
+/* What VMX does in another way: DR6 is no part of the control block: L1 writes it before the entry and reads it behind the exit. An interrupt exit does not
+ * acknowledge. There is no tweak. L1's RFLAGS are not restored by an exit. */
 
 /* Ends the scenario as skipped where the CPU cannot. Else virtualization is on until l1_end(). */
 void l1_begin(void);
@@ -72,6 +78,18 @@ void l1_run(struct l2 *g);
 enum { L1_READ = 1, L1_WRITE = 2, L1_EXEC = 4, L1_RIGHTS = 7, L1_RESERVED = 8 };
 void l1_map(unsigned slot, const volatile void *page, unsigned rights);
 
-extern const char l1_enter_insn[], l1_exit_insn[]; /* the instruction that enters L2, and where L1 goes on */
+uint8_t *l1_block(unsigned i); /* a control block, raw: SVM only */
+
+extern const char *l1_enter_insn, *l1_exit_insn; /* the instruction that enters L2, and where L1 goes on; from l1_begin() on */
+
+/* One per vendor: l1.c chooses. */
+struct l1_ops {
+	void (*begin)(void);
+	void (*end)(void);
+	void (*run)(struct l2 *g);
+	void (*map)(unsigned slot, const volatile void *page, unsigned rights);
+	const char *enter_insn, *exit_insn;
+};
+extern const struct l1_ops l1_svm, l1_vmx;
 
 #endif

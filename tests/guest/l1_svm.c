@@ -27,8 +27,10 @@ enum {
 #define V_INTR_MASKING (1ul << 24)
 
 #define PAGE __attribute__((aligned(4096)))
-static uint8_t vmcb[4096] PAGE, hsave[4096] PAGE, iopm[0x3000] PAGE, msrpm[0x2000] PAGE, stack[8192] PAGE;
+static uint8_t vmcbs[2][4096] PAGE, hsave[4096] PAGE, iopm[0x3000] PAGE, msrpm[0x2000] PAGE, stack[8192] PAGE;
 static uint64_t npt[5][512] PAGE; /* root, 512 GiB, the first GiB, the second, the window */
+
+static uint8_t *vmcb = vmcbs[0]; /* of this run */
 
 static void put64(unsigned at, uint64_t v) { *(volatile uint64_t *)(vmcb + at) = v; }
 static uint64_t get64(unsigned at) { return *(volatile uint64_t *)(vmcb + at); }
@@ -37,25 +39,25 @@ static void put32(unsigned at, uint32_t v) { *(volatile uint32_t *)(vmcb + at) =
 /* void l1_svm_switch(uint64_t vmcb, struct regs *r, uint64_t rflags). struct regs: rax rbx rcx rdx rsi rdi rbp r8-r15; RAX is in the VMCB. No CLGI: with GIF 0
  * breakpoints are discarded (APM "Global Interrupt Flag"), and M11 wants one on VMRUN. */
 void l1_svm_switch(uint64_t block, struct regs *r, uint64_t rflags);
-__asm__(".pushsection .text; .globl l1_svm_switch, l1_enter_insn, l1_exit_insn; l1_svm_switch:"
+LABEL(l1_svm_vmrun);
+LABEL(l1_svm_behind);
+__asm__(".pushsection .text; .globl l1_svm_switch, l1_svm_vmrun, l1_svm_behind; l1_svm_switch:"
 	"push %rbx; push %rbp; push %r12; push %r13; push %r14; push %r15; push %rsi; push %rdx;"
 	"mov %rdi, %rax; mov 8(%rsi), %rbx; mov 16(%rsi), %rcx; mov 24(%rsi), %rdx; mov 40(%rsi), %rdi; mov 48(%rsi), %rbp; mov 56(%rsi), %r8;"
 	"mov 64(%rsi), %r9; mov 72(%rsi), %r10; mov 80(%rsi), %r11; mov 88(%rsi), %r12; mov 96(%rsi), %r13; mov 104(%rsi), %r14; mov 112(%rsi), %r15;"
-	"mov 32(%rsi), %rsi; popfq; l1_enter_insn: vmrun %rax; l1_exit_insn: nop; stgi; cli; xchg %rdi, (%rsp);"
+	"mov 32(%rsi), %rsi; popfq; l1_svm_vmrun: vmrun %rax; l1_svm_behind: nop; stgi; cli; xchg %rdi, (%rsp);"
 	"mov %rbx, 8(%rdi); mov %rcx, 16(%rdi); mov %rdx, 24(%rdi); mov %rsi, 32(%rdi); mov %rbp, 48(%rdi); mov %r8, 56(%rdi); mov %r9, 64(%rdi);"
 	"mov %r10, 72(%rdi); mov %r11, 80(%rdi); mov %r12, 88(%rdi); mov %r13, 96(%rdi); mov %r14, 104(%rdi); mov %r15, 112(%rdi);"
 	"pop %rcx; mov %rcx, 40(%rdi); pop %r15; pop %r14; pop %r13; pop %r12; pop %rbp; pop %rbx; ret; .popsection");
 
 /* ---- On and off ---- */
 
-void l1_begin(void)
+static void begin(void)
 {
 	uint64_t efer = 0;
 	uint32_t r[4];
 
 	cpuid(0x80000001, 0, r);
-	if (!env.amd)
-		scenario_skip("no nested VMX in the runtime yet");
 	if (!(r[2] >> 2 & 1))
 		scenario_skip("no SVM in this CPU model");
 	cpuid(0x8000000a, 0, r);
@@ -73,7 +75,7 @@ void l1_begin(void)
 	npt[3][0] = (uint64_t)npt[4] | 7;
 }
 
-void l1_end(void)
+static void end(void)
 {
 	uint64_t efer = 0;
 
@@ -81,7 +83,7 @@ void l1_end(void)
 	try_wrmsr(MSR_EFER, efer & ~(EFER_SVME | EFER_NXE));
 }
 
-void l1_map(unsigned slot, const volatile void *page, unsigned rights)
+static void map(unsigned slot, const volatile void *page, unsigned rights)
 {
 	npt[4][slot & 511] = !rights ? 0 : (uint64_t)page | 5 | (rights & L1_WRITE) | (rights & L1_EXEC ? 0 : 1ul << 63) | (rights & L1_RESERVED ? 1ul << 51 : 0);
 }
@@ -135,7 +137,7 @@ static void controls(const struct l2 *g)
 	put32(C_EXC, ~g->own);
 	put32(C_MISC1, I1_CPUID | I1_SHUTDOWN | (g->intr ? I1_INTR : 0) | (g->nmi ? I1_NMI : 0) | (g->hlt ? I1_HLT : 0) | (g->io ? I1_IOIO : 0) |
 			       (g->msr ? I1_MSR : 0));
-	put32(C_MISC2, I2_VMRUN | I2_VMMCALL);
+	put32(C_MISC2, I2_VMRUN | (g->lab ? 0 : I2_VMMCALL));
 	for (unsigned i = 0; i < sizeof(iopm); i++)
 		iopm[i] = 0xff;
 	for (unsigned i = 0; i < sizeof(msrpm); i++)
@@ -208,9 +210,15 @@ static void outcome(struct l2 *g)
 	g->inject.type = L1_EV_NONE;
 }
 
-void l1_run(struct l2 *g)
+uint8_t *l1_block(unsigned i)
 {
-	for (unsigned i = 0; i < sizeof(vmcb); i += 8)
+	return vmcbs[i & 1];
+}
+
+static void run(struct l2 *g)
+{
+	vmcb = vmcbs[g->block & 1];
+	for (unsigned i = 0; i < sizeof(vmcbs[0]); i += 8)
 		put64(i, 0);
 	state(g);
 	controls(g);
@@ -222,3 +230,5 @@ void l1_run(struct l2 *g)
 	g->exit.l1_cr2 = read_cr2();
 	outcome(g);
 }
+
+const struct l1_ops l1_svm = { begin, end, run, map, l1_svm_vmrun, l1_svm_behind };

@@ -288,7 +288,7 @@ static void write_controls(const struct vmx_l2 *r)
 
 static void write_event(const struct vmx_l2 *r)
 {
-	static const uint8_t type[] = { 0, 0, 2, 3, 4, 5, 6 };
+	static const uint8_t type[] = { 0, 0, 2, 3, 4, 5, 6, 7 };
 
 	vf_set(VF_EVENT, r->event ? 1u << 31 | (r->event_has_error ? 1u << 11 : 0) | (uint32_t)type[r->event] << 8 | r->event_vector : 0);
 	vf_set(VF_EVENT_ERROR, r->event_error);
@@ -358,7 +358,7 @@ static unsigned kind_of(uint64_t reason, unsigned type)
 	}
 }
 
-static void read_exit(struct vmx_l2 *r)
+void vmx_read_exit(struct vmx_l2 *r)
 {
 	static const uint8_t event_of[8] = { VE_INTR, VE_NONE, VE_NMI, VE_EXC, VE_SOFT_INT, VE_ICEBP, VE_SOFT_EXC, VE_NONE };
 	uint64_t info = vf(VF_INTR_INFO);
@@ -385,7 +385,7 @@ static void enter(struct vmx_l2 *r, bool resume)
 
 	if (fail)
 		scenario_error("%s: 0x%x", resume ? "VMRESUME" : "VMLAUNCH", outcome(fail == 1, fail == 2));
-	read_exit(r);
+	vmx_read_exit(r);
 }
 
 void vmx_run(struct vmx_l2 *r)

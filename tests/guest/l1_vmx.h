@@ -29,7 +29,7 @@ enum vmx_want { /* intercepts besides those that are always on (HLT) */
 enum vmx_exit { VX_OTHER, VX_EXC, VX_INTR, VX_NMI, VX_CPUID, VX_HLT, VX_DR, VX_IO, VX_MSR, VX_MEM, VX_TIMER, VX_SHUTDOWN,
 	       VX_INVALID /* the entry was refused */ };
 
-enum vmx_event { VE_NONE, VE_INTR, VE_NMI, VE_EXC, VE_SOFT_INT, VE_ICEBP, VE_SOFT_EXC };
+enum vmx_event { VE_NONE, VE_INTR, VE_NMI, VE_EXC, VE_SOFT_INT, VE_ICEBP, VE_SOFT_EXC, VE_PENDING_MTF };
 
 struct vmx_l2 {
 	/* in */
@@ -125,6 +125,8 @@ void vf_change(uint64_t field, uint64_t clear, uint64_t set);
 uint32_t *vmx_spare(void);
 uint64_t vmx_region_on(void);
 uint64_t vmx_region(void);
+/* The out part of r, from the VMCS. */
+void vmx_read_exit(struct vmx_l2 *r);
 /* All fields of r, without the entry: for entries that are to fail. */
 void vmx_prepare(struct vmx_l2 *r);
 

@@ -12,6 +12,8 @@ SCENARIO(m00_locked, "SVM that firmware has locked off", SCN_DROVER | SCN_NESTED
 {
 	uint64_t v = 0, efer = 0;
 
+	if (env.intel)
+		scenario_skip("SVM only: this is an Intel CPU");
 	if (!env.nested || !env.amd || try_rdmsr(MSR_VM_CR, &v) != NO_FAULT || !(v & 8))
 		scenario_skip("SVM is not locked off in this VM");
 	check_eq("NB.locked.vm_cr", "SVMDIS and LOCK", v, 0x18);

@@ -8,6 +8,22 @@ CODE64(n00_code, "nop;" VMX_END)
 CODE64(n00_vmread_user, "xor %eax, %eax; vmread %rax, %rcx;" DONE)
 CODE64(n00_launch_ss, "mov %ss, %eax; mov %eax, %ss; vmlaunch; pushf; pop %rbx; nop;" DONE)
 
+CODE32(n00_pg_off, "mov %cr0, %eax; btr $31, %eax; mov %eax, %cr0;" DONE)
+
+/* CR0_FIXED0. PG can be tried outside 64-bit mode only. */
+static void fixed_cr0(void)
+{
+	struct run r = { .code = n00_pg_off, .compat = true, .allow = 1ul << VEC_GP };
+	uint64_t cr0 = read_cr0();
+
+	try_begin();
+	__asm__ volatile("1: mov %0, %%cr0\n2:\n" EXTABLE("1b", "2b")::"r"(cr0 & ~0x20ul) : "memory");
+	check_eq("NV.fixed.ne", "in VMX operation CR0.NE cannot go", try_end(), VEC_GP);
+	check_eq("NV.fixed.ne.kept", "nor does it", read_cr0(), cr0);
+	run_code(&r);
+	check_eq("NV.fixed.pg", "nor can CR0.PG", r.end, VEC_GP);
+}
+
 static void off(void)
 {
 	struct run r = { .code = n00_vmread_user, .cpl = 3, .allow = 1ul << VEC_UD | 1ul << VEC_GP };
@@ -148,6 +164,7 @@ SCENARIO(n00_errors, "VMX instructions say what is wrong by the SDM's numbers", 
 {
 	vmx_start();
 	off();
+	fixed_cr0();
 	pointers();
 	fields();
 	entries();

@@ -51,6 +51,15 @@ PLANTS = (
     Plant("NS09-reintercepted", "n00_nested", ("svm-qemu",)),
     Plant("NS10-stale", "m00_npt", ("svm-qemu",)),
     Plant("NS11-gif", "m00_intr", ("svm-qemu",)),
+    Plant("NS12-intr-twice", "a35_irq_once", ("svm-qemu",)),
+    Plant("NS13-clean", "m02_clean_bits", ("svm-qemu",)),
+    Plant("NS14-rf-kept", "m10_vmrun_tf", ("svm-qemu",)),
+    Plant("NS15-rf-l2", "m10_vmrun_tf", ("svm-qemu",)),
+    Plant("NS16-vmcb12-lost", "m13_snapshot", ("svm-qemu",)),
+    Plant("NS17-db-lost", "m13_snapshot", ("svm-qemu",)),
+    Plant("NS18-gif-lost", "m13_snapshot", ("svm-qemu",)),
+    Plant("NS19-l1-step", "m13_snapshot", ("svm-qemu",)),
+    Plant("B48-nsvm", "m13_snapshot", ("svm-qemu",)),
     Plant("B12-nested", "n13_general_detect", ("vmx-bochs",)),
     Plant("B47-load", "n03_load_debug", ("vmx-bochs",)),
     Plant("B47-save", "n05_save_debug", ("vmx-bochs",)),
@@ -70,6 +79,12 @@ PLANTS = (
     Plant("Y79-nested-bitmap", "n22_bitmaps", ("vmx-bochs",)),
     Plant("Y80-nested-pending", "n19_timer", ("vmx-bochs",)),
     Plant("Y81-nested-class", "n15_code_bp", ("vmx-bochs",)),
+    Plant("B14", "n12_mtf", ("vmx-bochs",)),
+    Plant("B15", "n12_mtf", ("vmx-bochs",)),
+    Plant("Y82-nested-mtf-lost", "n12_mtf", ("vmx-bochs",)),
+    Plant("Y83-nested-mtf-fault", "n12_mtf", ("vmx-bochs",)),
+    Plant("Y84-nested-mtf-theirs", "n12_mtf", ("vmx-bochs",)),
+    Plant("Y85-nested-mtf-shadow", "n12_mtf", ("vmx-bochs",)),
 )
 
 

@@ -32,7 +32,8 @@
 #define HC_LAB_HOST_BUF 0x1d  /* Returns the host-linear address of the lab's own 64-byte host buffer (for HC_LAB_HOST_BP) */
 #define HC_LAB_HOST_DB 0x1e   /* RBX = 1: reset. Returns how many #DBs the host took in its own context (host breakpoint hits included) */
 
-#define HC_LAB_SNAPSHOT 0x1f  /* RBX = enum lab_snapshot, RCX = linear address of a struct dbg_snapshot (def/snapshot.h) inside one page, RDX = its size.
+#define HC_LAB_SNAPSHOT 0x1f  /* RBX = enum lab_snapshot, RCX = linear address of a struct dbg_snapshot (def/snapshot.h) inside one page, or for NESTED
+			       * of a struct svm_nested_snapshot at a page, RDX = its size.
 			       * Returns 0; EINVAL: size or place, or a field, which the host's log names; nothing has changed then */
 #define HC_LAB_DEBUGGER 0x20  /* a debugger outside of this guest takes slot RDX: RBX = linear address, RCX = DR7 type/len nibble; RDX = ~0: gives
 			       * all back. Returns 0; EINVAL: no such slot, or the guest has it enabled */
@@ -42,7 +43,9 @@
 enum lab_snapshot {
 	LAB_SAVE = 0,
 	LAB_RESTORE = 1,
-	LAB_MIGRATE = 2, /* this call is retired first, so that its trap waits; then saved, wiped, and restored from what was saved */
+	LAB_MIGRATE = 2, /* this call is retired first, so that its trap waits; then saved, wiped, and restored from what was saved, the levels with it */
+	LAB_NESTED_SAVE = 3,    /* this call is retired first, with RAX = 0 */
+	LAB_NESTED_RESTORE = 4, /* goes on behind the call that saved, at its level, with RAX = 1 */
 };
 
 enum lab_counter {

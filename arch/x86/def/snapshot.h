@@ -38,4 +38,25 @@ struct dbg_snapshot {
 };
 _Static_assert(sizeof(struct dbg_snapshot) == 136 + 8 * SNAPSHOT_LBR_MAX, "no hidden padding: what is saved holds nothing of the host");
 
+/* The rest of a guest that is a hypervisor itself, by SVM. The vcpu's other general registers stay as they are. */
+#define SVM_SNAPSHOT_MAGIC 0x6d767364u /* "dsvm" */
+#define SVM_SNAPSHOT_VERSION 1u
+#define SVM_SNAPSHOT_SIZE 8296u
+
+struct svm_nested_snapshot {
+	uint32_t magic;
+	uint16_t version;
+	uint16_t size;        /* of this struct, in bytes */
+	uint8_t level;        /* 0: the guest runs; 1: its own guest */
+	uint8_t gif;
+	uint8_t reserved[6];
+	uint64_t vm_cr, hsave; /* MSRs */
+	uint64_t rip, rsp, rax, rflags; /* of what runs */
+	/* Level 1 only, else 0: */
+	uint64_t vmcb12;      /* guest-physical: where the exit goes */
+	uint64_t host_rip, host_rsp, host_rax, host_rflags; /* the hypervisor's, behind its VMRUN */
+	uint8_t block[4096];  /* a control block: controls as at VMRUN, state as now */
+	uint8_t l1[4096];     /* a control block: the hypervisor's state; no controls */
+};
+
 #endif

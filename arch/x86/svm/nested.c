@@ -9,12 +9,11 @@
 #include "arch/x86/def/dr.h"
 #include "arch/x86/def/msr.h"
 #include "arch/x86/def/seg.h"
+#include "arch/x86/def/snapshot.h"
 #include "arch/x86/pmem.h"
 #include "vmm/cpuid.h"
 #include "vmm/fetch.h"
 #include "vmm/gmem.h"
-
-#define VM_CR_KNOWN 0x1full /* DPD, R_INIT, DIS_A20M, LOCK, SVMDIS */
 
 /* ---- Level switch ---- */
 
@@ -29,7 +28,7 @@ static void hold(struct vcpu *v, struct svm_nested *n)
 
 /* The other block from now on. What is cached of the old one is in it by now (svm_commit), what needs it anew is dirty. The debug registers are not in
  * hardware; what the other block holds of them is of another time. */
-static void switch_to(struct vcpu *v, struct svm_nested *n, uint8_t level)
+void svm_nested_switch(struct vcpu *v, struct svm_nested *n, uint8_t level)
 {
 	struct svm_vcpu *hw = svm_hw(v);
 
@@ -51,7 +50,7 @@ static void switch_to(struct vcpu *v, struct svm_nested *n, uint8_t level)
 	hold(v, n);
 }
 
-static void load_regs(struct vcpu *v, uint64_t rip, uint64_t rsp, uint64_t rax, uint64_t rflags)
+void svm_nested_regs(struct vcpu *v, uint64_t rip, uint64_t rsp, uint64_t rax, uint64_t rflags)
 {
 	v->rip = rip;
 	v->r[GPR_RSP] = rsp;
@@ -69,9 +68,9 @@ static void resume_l1(struct vcpu *v, struct svm_nested *n)
 	svm_hw(v)->svme = EFER_SVME; /* it has run VMRUN */
 	v->tsc_offset = 0;
 	v->exit.vectoring.type = EVENT_NONE;
-	load_regs(v, n->host.rip, n->host.rsp, n->host.rax, n->host.rflags);
+	svm_nested_regs(v, n->host.rip, n->host.rsp, n->host.rax, n->host.rflags);
 	v->dbg.dr7 = DR7_INIT;
-	switch_to(v, n, 0);
+	svm_nested_switch(v, n, 0);
 	step = dbg_retire(&v->dbg, n->host.rflags, 0);
 	if (step)
 		vcpu_raise_db(v, &(struct dbg_record){ .payload = step, .cls = DBG_TRAP, .emulated = true });
@@ -88,15 +87,14 @@ static void store_exit(struct vmcb *b, const struct vmcb *b02, uint64_t code, ui
 		b->nrip = b02->nrip;
 }
 
-static void store_vintr(struct svm_vcpu *hw, struct svm_nested *n, struct vmcb *b)
+void svm_nested_store_vintr(struct vcpu *v, const struct svm_nested *n, struct vmcb *b)
 {
-	uint64_t tpr = n->b02->vintr & VMCB_V_TPR;
+	struct svm_vcpu *hw = svm_hw(v);
 
 	svm_vintr_fetch(hw);
 	b->vintr = (b->vintr & ~VMCB_V_IRQ) | (hw->vintr & VMCB_V_IRQ);
 	if (hw->own_tpr)
-		b->vintr = (b->vintr & ~VMCB_V_TPR) | tpr;
-	hw->own_tpr = false;
+		b->vintr = (b->vintr & ~VMCB_V_TPR) | (n->b02->vintr & VMCB_V_TPR);
 }
 
 void svm_nested_leave(struct vcpu *v, uint64_t code, uint64_t info1, uint64_t info2)
@@ -115,11 +113,11 @@ void svm_nested_leave(struct vcpu *v, uint64_t code, uint64_t info1, uint64_t in
 	b->dr6 = v->dbg.dr6; /* M04 */
 	b->dr7 = v->dbg.dr7;
 	store_exit(b, n->b02, code, info1, info2);
-	store_vintr(hw, n, b);
+	svm_nested_store_vintr(v, n, b);
+	hw->own_tpr = false;
 	svm_nested_shared(n->b01, n->b02, true);
 	n->b01->cr2 = n->b02->cr2; /* no part of the host state: #VMEXIT leaves L2's */
-	if (!(n->in.np_control & VMCB_NP_ENABLE))
-		n->b01->g_pat = n->b02->g_pat;
+	*(n->in.np_control & VMCB_NP_ENABLE ? &b->g_pat : &n->b01->g_pat) = n->b02->g_pat;
 	memset(hw->floor, 0, sizeof(hw->floor));
 	hw->vintr = 0;
 	hw->window = false;
@@ -154,10 +152,10 @@ static void enter_l2(struct vcpu *v, struct svm_nested *n)
 
 	svm_nested_merge(v, n);
 	svm_hw(v)->svme = EFER_SVME;
-	load_regs(v, in->rip, in->rsp, in->rax, in->rflags);
+	svm_nested_regs(v, in->rip, in->rsp, in->rax, in->rflags);
 	v->dbg.dr6 = dbg_dr6_fix(in->dr6, v->dbg.feat); /* M03 */
 	v->dbg.dr7 = dbg_dr7_fix(in->dr7, v->dbg.feat); /* M02; DR0-3 and DEBUGCTL are shared (N08, M08) */
-	switch_to(v, n, 1);
+	svm_nested_switch(v, n, 1);
 	take_event(v, n);
 }
 
@@ -295,7 +293,7 @@ static int write_vm_cr(struct vcpu *v, struct svm_nested *n, uint64_t val)
 {
 	uint64_t fixed = n->vm_cr & VM_CR_LOCK ? VM_CR_LOCK | VM_CR_SVMDIS : 0;
 
-	if (val & ~VM_CR_KNOWN)
+	if (val & ~SVM_VM_CR_KNOWN)
 		return 0;
 	val = (val & ~fixed) | (n->vm_cr & fixed);
 	vcpu_need(v, VST_CR);
@@ -407,4 +405,8 @@ const struct nested_ops svm_nested = {
 	.event = svm_nested_event,
 	.phys = svm_npt_phys,
 	.flush = nested_flush,
+	.state_size = sizeof(struct svm_nested_snapshot),
+	.save = svm_nested_save,
+	.check = svm_nested_check,
+	.restore = svm_nested_restore,
 };

@@ -38,11 +38,15 @@ static inline struct svm_nested *svm_nested_of(const struct vcpu *v)
 void svm_nested_merge(struct vcpu *v, struct svm_nested *n);
 /* From vmcb02: what #VMEXIT stores into vmcb12, but for the exit itself. */
 void svm_nested_store(const struct svm_nested *n, struct vmcb *to);
+/* The state that VMRUN switches, between two blocks. */
+void svm_nested_state(struct vmcb *to, const struct vmcb *from);
 /* The state that VMRUN does not switch, between two blocks; records: that of DEBUGCTL too, which VMLOAD and VMSAVE leave alone. */
 void svm_nested_shared(struct vmcb *to, const struct vmcb *from, bool records);
 
 /* nested_check.c: APM "Canonicalization and Consistency Checks", by what L1's CPU has. NULL, or the rule that is broken. */
 const char *svm_nested_broken(const struct vmcb *b);
+/* Of the state save area alone; svme: EFER_SVME if that has to be set, or 0. */
+const char *svm_nested_state_broken(const struct vmcb *b, uint64_t svme);
 
 /* nested_npt.c */
 bool svm_npt_init(struct svm_nested *n);
@@ -56,8 +60,19 @@ bool svm_npt_phys(struct vcpu *v, uint64_t *pa);
 bool svm_nested_exit(struct vcpu *v);
 bool svm_nested_event(struct vcpu *v);
 
+/* nested_snapshot.c: nested.h's save, check, restore */
+void svm_nested_save(struct vcpu *v, void *to);
+const char *svm_nested_check(struct vcpu *v, const void *from);
+void svm_nested_restore(struct vcpu *v, const void *from);
+
 /* nested.c */
 #define SVM_EXIT_INVALID (~0ull)
+#define SVM_VM_CR_KNOWN 0x1full /* DPD, R_INIT, DIS_A20M, LOCK, SVMDIS */
+/* The other block from now on, or the same one anew. What is cached of the old one is in it by now (svm_commit). */
+void svm_nested_switch(struct vcpu *v, struct svm_nested *n, uint8_t level);
+void svm_nested_regs(struct vcpu *v, uint64_t rip, uint64_t rsp, uint64_t rax, uint64_t rflags);
+/* What became of L1's virtual interrupt and of V_TPR into a block of L1's. */
+void svm_nested_store_vintr(struct vcpu *v, const struct svm_nested *n, struct vmcb *b);
 /* #VMEXIT to L1. The debug registers are not in hardware. */
 void svm_nested_leave(struct vcpu *v, uint64_t code, uint64_t info1, uint64_t info2);
 

@@ -30,11 +30,11 @@ static const char *control(const struct vmcb *b)
 }
 
 /* CR4 and EFER bits that drover hides from its guests are reserved for their guests too: PKRU or 5-level paging would be in use unseen (H15). */
-static const char *state(const struct vmcb *b)
+const char *svm_nested_state_broken(const struct vmcb *b, uint64_t svme)
 {
 	bool long_mode = (b->efer & EFER_LME) && (b->cr0 & CR0_PG);
 
-	if (!(b->efer & EFER_SVME))
+	if (svme & ~b->efer)
 		return "EFER.SVME is zero";
 	if (b->efer & ~(cpuid_efer_mask() | EFER_SVME))
 		return "a reserved bit of EFER is set";
@@ -63,5 +63,5 @@ const char *svm_nested_broken(const struct vmcb *b)
 {
 	const char *what = control(b);
 
-	return what ? what : state(b);
+	return what ? what : svm_nested_state_broken(b, EFER_SVME);
 }

@@ -120,7 +120,7 @@ bool svm_nested_exit(struct vcpu *v)
 		svm_nested_leave(v, code, n->b02->exit_info1, n->b02->exit_info2);
 		return true;
 	}
-	if (code == CODE_VMMCALL) { /* drover's hypercalls are for L1; without an intercept there is no such instruction */
+	if (code == CODE_VMMCALL && !v->vm->lab) { /* drover's hypercalls are for L1; without an intercept there is no such instruction */
 		vcpu_raise(v, VEC_UD, false, 0);
 		return true;
 	}

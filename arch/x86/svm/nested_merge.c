@@ -37,6 +37,11 @@ static void copy(struct vmcb *to, const struct vmcb *from, unsigned kind)
 			memcpy((uint8_t *)to + fields[i].off, (const uint8_t *)from + fields[i].off, fields[i].size);
 }
 
+void svm_nested_state(struct vmcb *to, const struct vmcb *from)
+{
+	copy(to, from, STATE);
+}
+
 void svm_nested_store(const struct svm_nested *n, struct vmcb *to)
 {
 	copy(to, n->b02, STATE);

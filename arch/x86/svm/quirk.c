@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* Two faults of Bochs. svm-db-cause: an intercepted #DB ends the guest before its cause is anywhere, in VMCB.DR6 or DR6.
- * svm-stray-db: the single step that the guest's last instruction owed is taken by the host, as a #DB behind VMRUN. */
+ * svm-stray-db: the single step that the guest's last instruction owed is taken by the host, as a #DB behind VMRUN.
+ * One of QEMU's TCG. svm-intr-twice: VMRUN leaves the vector of an injected interrupt where the next break of the emulation takes it for an exception to
+ * deliver; only an exit clears it. */
 #include "arch/lib/log.h"
 #include "arch/x86/dbg_hw.h"
 #include "arch/x86/def/cpuid.h"
@@ -11,7 +13,7 @@
 #include "arch/x86/traps.h"
 #include "vmm/fetch.h"
 
-bool svm_quirk_no_cause;
+bool svm_quirk_no_cause, svm_quirk_intr_twice;
 
 static bool told;
 static struct cpu *owner; /* of the stray #DB: GS is the guest's when it comes */
@@ -25,11 +27,24 @@ static bool stray_db(struct trapframe *tf)
 	return true;
 }
 
+static bool on_tcg(void)
+{
+	struct cpuid_regs r = cpuid(0x40000000, 0);
+
+	return (cpuid(1, 0).ecx & CPUID_1_ECX_HYPERVISOR) && r.ebx == 0x54474354 && r.ecx == 0x43544743 && r.edx == 0x47435447; /* "TCGTCGTCGTCG" */
+}
+
 /* No CPU announces SVM's lock without VM_CR, where that lock is. */
 void svm_quirk_init(struct cpu *c)
 {
 	uint64_t vm_cr;
-	bool on = quirks_auto && (svm_feat.edx & CPUID_SVM_EDX_SVML) && !rdmsr_safe(MSR_VM_CR, &vm_cr);
+	bool on;
+
+	if (quirks_auto && on_tcg()) {
+		svm_quirk_intr_twice = true;
+		log_printf("drover: quirk svm-intr-twice: a guest exits once at the start of each interrupt handler\n");
+	}
+	on = quirks_auto && (svm_feat.edx & CPUID_SVM_EDX_SVML) && !rdmsr_safe(MSR_VM_CR, &vm_cr);
 
 	if (!on)
 		return;

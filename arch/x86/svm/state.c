@@ -276,10 +276,10 @@ static void inject(struct vcpu *v, struct svm_vcpu *hw)
 	hw->vmcb->event_inj = info;
 	hw->entered.event_inj = info;
 	hw->entered.event_at = v->exits;
-	e->type = EVENT_NONE;
 	/* There is no window exit for an NMI: one that waits behind this event gets its turn by an interrupt at the handler's first instruction. */
-	if (v->want_nmi_window && !v->st.nmi_blocked)
+	if ((v->want_nmi_window && !v->st.nmi_blocked) || (svm_quirk_intr_twice && e->type == EVENT_INTR))
 		lapic_kick();
+	e->type = EVENT_NONE;
 }
 
 /* ---- before an entry, and after a refused one ---- */

@@ -232,6 +232,8 @@ struct vmx_nested_cr {
 	bool pdptes_loaded;  /* the entry has them from its VMCS: they do not follow CR3 */
 };
 void vmx_nested_cr(const struct vcpu *v, struct vmx_nested_cr *c);
+/* The entry that comes injects an event. Level 1 only. */
+void nvmx_mtf_injected(struct vcpu *v);
 void vmx_nested_own_cr(struct vcpu *v, uint64_t cr0, uint64_t cr4);
 
 /* ---- audit.c, dump.c ---- */

@@ -343,6 +343,7 @@ static void vmxon12(struct vcpu *v, struct nvmx *n)
 		return;
 	}
 	n->vmxon = true;
+	vcpu_dirty(v, VST_CR); /* bits of CR0 are fixed from now on */
 	n->vmxon_pa = pa;
 	n->current = NO_VMCS;
 	nvmx_vmsucceed(v);
@@ -352,8 +353,11 @@ static void vmxoff12(struct vcpu *v, struct nvmx *n)
 {
 	flush_current(v, n);
 	n->vmxon = false;
+	vcpu_dirty(v, VST_CR);
 	n->vmxon_pa = NO_VMCS;
 	nvmx_vmsucceed(v);
+	if (n->init)
+		vcpu_init(v); /* blocked until now */
 }
 
 static void launch12(struct vcpu *v, struct nvmx *n, bool resume)

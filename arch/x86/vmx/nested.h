@@ -54,8 +54,8 @@ extern const struct n12_field n12_fields[N12_NR]; /* nested_merge.c */
 #define EPTCAP_1G (1ull << 17)
 
 /* Basic exit reasons that are made here, and not by hardware alone. */
-enum { R_EXCEPTION = 0, R_INTR = 1, R_TRIPLE = 2, R_CR = 28, R_IO = 30, R_RDMSR = 31, R_WRMSR = 32, R_GUEST_STATE = 33, R_MSR_LOAD = 34,
-       R_EPT_VIOLATION = 48, R_EPT_MISCONFIG = 49, R_TIMER = 52 };
+enum { R_EXCEPTION = 0, R_INTR = 1, R_TRIPLE = 2, R_INIT = 3, R_CR = 28, R_IO = 30, R_RDMSR = 31, R_WRMSR = 32, R_GUEST_STATE = 33, R_MSR_LOAD = 34,
+       R_MTF = 37, R_EPT_VIOLATION = 48, R_EPT_MISCONFIG = 49, R_TIMER = 52 };
 
 /* SDM "VM-Instruction Error Numbers". */
 enum vmfail {
@@ -74,6 +74,12 @@ struct n12_region {
 	uint64_t f[N12_NR];
 };
 _Static_assert(sizeof(struct n12_region) <= 4096, "one page");
+
+/* How the monitor trap flag is done for a guest hypervisor: nested_mtf.c. */
+enum mtf_means { MTF_NONE, MTF_HW, MTF_TIMER };
+/* With MTF_TIMER, how the next exit is to come: behind one instruction, or what takes its place; behind the event that the entry injects; at once; and at once,
+ * for hardware's checks of the entry, when the instruction is one for software. */
+enum mtf_state { MTF_OFF, MTF_STEP, MTF_BEHIND, MTF_DUE, MTF_CHECK };
 
 struct nvmx {
 	bool vmxon;
@@ -95,7 +101,16 @@ struct nvmx {
 	uint64_t cr0, cr4;      /* the nested guest's bits that drover owns */
 	uint64_t timer_left;    /* preemption timer: ticks until the exit that vmcs12 asks for */
 	uint64_t timer_set;     /* what vmcs02 was given */
+	bool init;              /* an INIT waits */
 	bool kick;              /* something of the guest hypervisor's waits: leave the nested guest at once */
+	struct {
+		uint8_t state;      /* enum mtf_state */
+		bool due;           /* an MTF exit is to come before the next instruction */
+		bool handled;       /* drover handles an exit of the nested guest's, which had: */
+		uint64_t rip, rcx;  /* rip, rflags: also as the entry had them */
+		uint64_t rflags;
+		bool waits;         /* the entry had a pending debug exception to deliver first */
+	} mtf;
 	struct {
 		uint64_t rip, rsp, rflags, dr7, debugctl, efer, pat;
 		uint8_t insn_len; /* VMLAUNCH's or VMRESUME's */
@@ -182,12 +197,25 @@ void nvmx_entry_failed(struct vcpu *v, struct nvmx *n, uint32_t reason, uint64_t
 void nvmx_late_vmfail(struct vcpu *v, struct nvmx *n);
 /* Makes hw the VMCS that this vcpu runs with; what belongs to neither of the two comes along. */
 void nvmx_use_hw(struct vcpu *v, struct vmx_vcpu *hw);
-void nvmx_timer_arm(struct nvmx *n);
+void nvmx_timer_arm(const struct vcpu *v, struct nvmx *n);
 
 /* ---- nested_msrs.c ---- */
 /* The MSR areas. load: 0, or the number of the entry that cannot be loaded, from 1. */
 uint64_t nvmx_msrs_load(struct vcpu *v, uint64_t area, uint32_t count);
 bool nvmx_msrs_store(struct vcpu *v, uint64_t area, uint32_t count);
+
+/* ---- nested_mtf.c ---- */
+extern enum mtf_means nvmx_mtf_means;
+/* Finds it out, once. n is complete, its VMCS for the nested guest unused, and the VM has its memory. */
+void nvmx_mtf_probe(struct vcpu *v, struct nvmx *n);
+/* An exit of the nested guest. True: it was the trap flag's, and the guest hypervisor runs next. Before all other owners. */
+bool nvmx_mtf_exit(struct vcpu *v, struct nvmx *n);
+/* Before an event is selected. True: likewise. */
+bool nvmx_mtf_event(struct vcpu *v, struct nvmx *n);
+/* What waits is known: the next entry. */
+void nvmx_mtf_arm(struct vcpu *v, struct nvmx *n);
+/* Timer ticks until the trap flag's exit, at most. */
+uint64_t nvmx_mtf_ticks(const struct nvmx *n);
 
 /* ---- nested_exit.c ---- */
 bool nvmx_exit(struct vcpu *v);

@@ -14,8 +14,6 @@
 #define EXIT_DEFAULT1 0x00036dffu
 #define ENTRY_DEFAULT1 0x000011ffu
 
-/* No monitor trap flag: Bochs 2.7 announces it on some models and never exits, and on the others has none, so that nothing here could be seen to
- * work. With it come N12, N14, N17 and N25. */
 #define PROC_OFFERED (PROC_INTR_WINDOW | PROC_TSC_OFFSET | PROC_HLT | PROC_INVLPG | PROC_MWAIT | PROC_RDPMC | PROC_RDTSC | PROC_CR3_LOAD | \
 		      PROC_CR3_STORE | PROC_CR8_LOAD | PROC_CR8_STORE | PROC_NMI_WINDOW | PROC_MOV_DR | PROC_IO | PROC_IO_BITMAPS | \
 		      PROC_MSR_BITMAPS | PROC_MONITOR | PROC_PAUSE | PROC_SECONDARY)
@@ -42,7 +40,7 @@ void nvmx_allowed(enum ctl_word w, uint32_t *must, uint32_t *may)
 		return;
 	case CTL_PROC:
 		*must = PROC_DEFAULT1 & ~(PROC_CR3_LOAD | PROC_CR3_STORE);
-		*may = PROC_DEFAULT1 | (PROC_OFFERED & vmx_caps.allowed1[CTL_PROC]);
+		*may = PROC_DEFAULT1 | (PROC_OFFERED & vmx_caps.allowed1[CTL_PROC]) | (nvmx_mtf_means != MTF_NONE ? PROC_MTF : 0);
 		return;
 	case CTL_PROC2:
 		*must = 0;

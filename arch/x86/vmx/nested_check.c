@@ -78,7 +78,6 @@ static bool has_error_code(uint32_t vector)
 	return vector == VEC_DF || (vector >= VEC_TS && vector <= VEC_PF) || vector == VEC_AC;
 }
 
-/* No monitor trap flag, so no type 7 either. */
 static bool injection_ok(const struct nvmx *n)
 {
 	uint32_t info = V12_32(n, ENTRY_INTR_INFO), type = INFO_TYPE(info), vector = info & INFO_VECTOR;
@@ -86,8 +85,10 @@ static bool injection_ok(const struct nvmx *n)
 
 	if (!(info & INFO_VALID))
 		return true;
-	if (type == 1 || type == VMX_TYPE_OTHER || (info & 0x7ffff000))
+	if (type == 1 || (info & 0x7ffff000))
 		return false;
+	if (type == VMX_TYPE_OTHER && (vector != 0 || nvmx_mtf_means == MTF_NONE))
+		return false; /* a pending MTF exit, where there is the flag */
 	if ((type == VMX_TYPE_NMI && vector != VEC_NMI) || (type == VMX_TYPE_EXC && vector > 31))
 		return false;
 	if (((info & INFO_ERROR) != 0) != wants)

@@ -98,7 +98,7 @@ static const struct owner owners[] = {
 	[16] = { WHO_PROC, 12 }, [17] = { WHO_L1, 0 },    [18] = { WHO_L1, 0 },    [19] = { WHO_L1, 0 },    [20] = { WHO_L1, 0 },
 	[21] = { WHO_L1, 0 },    [22] = { WHO_L1, 0 },    [23] = { WHO_L1, 0 },    [24] = { WHO_L1, 0 },    [25] = { WHO_L1, 0 },
 	[26] = { WHO_L1, 0 },    [27] = { WHO_L1, 0 },    [29] = { WHO_PROC, 23 }, /* N09: whatever the CPL, the exit outranks the faults */
-	[36] = { WHO_PROC, 10 }, [39] = { WHO_PROC, 29 }, [40] = { WHO_PROC, 30 }, [46] = { WHO_PROC2, 2 }, [47] = { WHO_PROC2, 2 },
+	[36] = { WHO_PROC, 10 }, [37] = { WHO_L1, 0 }, [39] = { WHO_PROC, 29 }, [40] = { WHO_PROC, 30 }, [46] = { WHO_PROC2, 2 }, [47] = { WHO_PROC2, 2 },
 	[50] = { WHO_L1, 0 },    [51] = { WHO_PROC, 12 }, [53] = { WHO_L1, 0 },    [54] = { WHO_PROC2, 6 }, [55] = { WHO_L1, 0 },
 };
 
@@ -228,7 +228,7 @@ static void ept_violation(struct vcpu *v, struct nvmx *n)
 		nvmx_leave(v, n, &x);
 		return;
 	}
-	nvmx_timer_arm(n);
+	nvmx_timer_arm(v, n);
 }
 
 bool nvmx_exit(struct vcpu *v)
@@ -240,6 +240,8 @@ bool nvmx_exit(struct vcpu *v)
 		return entry_refused(v, n);
 	n->run_pending = false;
 	timer_account(n);
+	if (nvmx_mtf_exit(v, n))
+		return true;
 	if (wants(v, n, &x)) {
 		nvmx_leave(v, n, &x);
 		return true;
@@ -251,7 +253,7 @@ bool nvmx_exit(struct vcpu *v)
 	if (n->kick)
 		v->event_pending = true;
 	n->kick = false;
-	nvmx_timer_arm(n);
+	nvmx_timer_arm(v, n);
 	if (v->exit.kind == EXITK_CR) {
 		own_cr(v, n);
 		return true;
@@ -306,18 +308,17 @@ static void intr_exits(struct vcpu *v, struct nvmx *n, unsigned irq)
 	nvmx_leave(v, n, &x);
 }
 
-bool nvmx_event(struct vcpu *v)
+static bool event_exits(struct vcpu *v, struct nvmx *n)
 {
-	struct nvmx *n = nvmx_of(v);
 	int irq = event_irq(v);
 	bool nmi = v->nmi_pending && (V12(n, PIN_CTL) & PIN_NMI), intr = irq >= 0 && (V12(n, PIN_CTL) & PIN_EXT_INTR);
 
 	/* What is under way is delivered first; then the nested guest is to be left before its next instruction (N21). */
 	if (v->exit.vectoring.type != EVENT_NONE) {
-		n->kick = (nmi || intr) && (vmx_caps.allowed1[CTL_PIN] & PIN_TIMER);
+		n->kick = (nmi || intr || n->init) && (vmx_caps.allowed1[CTL_PIN] & PIN_TIMER);
 		if (n->kick) {
 			vmcs_write(VMCS_PIN_CTL, vmcs_read(VMCS_PIN_CTL) | PIN_TIMER);
-			nvmx_timer_arm(n);
+			nvmx_timer_arm(v, n);
 		}
 		return false;
 	}
@@ -332,4 +333,24 @@ bool nvmx_event(struct vcpu *v)
 		intr_exits(v, n, (unsigned)irq);
 	}
 	return nmi || intr;
+}
+
+/* Before all else. A #DB trap that waits is stored with it (N16), a fault comes again with its instruction. */
+static bool init_exits(struct vcpu *v, struct nvmx *n)
+{
+	if (!n->init || v->exit.vectoring.type != EVENT_NONE)
+		return false;
+	n->init = false;
+	nvmx_leave(v, n, &(struct l1_exit){ .reason = R_INIT });
+	return true;
+}
+
+bool nvmx_event(struct vcpu *v)
+{
+	struct nvmx *n = nvmx_of(v);
+
+	if (init_exits(v, n) || nvmx_mtf_event(v, n) || event_exits(v, n))
+		return true;
+	nvmx_mtf_arm(v, n);
+	return false;
 }

@@ -67,7 +67,10 @@ static bool init(struct vcpu *v)
 	n->vm2->eptp = n->hw1->vm->eptp;
 	n->vm2->vpid = n->hw1->vm->vpid | 0x8000; /* a tag of its own: the same EPT and other page tables */
 	n->hw2->vm = n->vm2;
-	return vmx_vmcs_create(n->hw2, v->vm->bus_lock_exit);
+	if (!vmx_vmcs_create(n->hw2, v->vm->bus_lock_exit))
+		return false;
+	nvmx_mtf_probe(v, n);
+	return true;
 }
 
 static void reset(struct vcpu *v)
@@ -75,8 +78,28 @@ static void reset(struct vcpu *v)
 	struct nvmx *n = nvmx_of(v);
 
 	nvmx_use_hw(v, n->hw1);
-	n->vmxon = n->run_pending = n->kick = false;
+	n->vmxon = n->run_pending = n->kick = n->init = false;
 	n->current = n->vmxon_pa = NO_VMCS;
+}
+
+/* CR0_FIXED0; an unrestricted nested guest may leave PE and PG off. */
+static uint64_t cr0_fixed(const struct vcpu *v)
+{
+	const struct nvmx *n = nvmx_of(v);
+
+	if (!n->vmxon)
+		return 0;
+	return v->level && (n->proc2 & PROC2_UNRESTRICTED) ? CR0_NE : CR0_NE | CR0_PE | CR0_PG;
+}
+
+/* SDM "INIT signals": blocked in VMX root operation, an exit in the other. */
+static bool init_signal(struct vcpu *v)
+{
+	struct nvmx *n = nvmx_of(v);
+
+	n->init = n->vmxon;
+	v->event_pending = true;
+	return n->init;
 }
 
 static uint64_t cr4_fixed(const struct vcpu *v)
@@ -95,11 +118,13 @@ const struct nested_ops vmx_nested = {
 	.reset = reset,
 	.cpuid = nvmx_cpuid,
 	.cr4 = CR4_VMXE,
+	.cr0_fixed = cr0_fixed,
 	.cr4_fixed = cr4_fixed,
 	.msr = nvmx_msr,
 	.insn = nvmx_insn,
 	.exit = nvmx_exit,
 	.event = nvmx_event,
+	.init_signal = init_signal,
 	.phys = nvmx_phys,
 	.flush = flush,
 };

@@ -57,13 +57,25 @@ static void debug_enter(struct vcpu *v, const struct nvmx *n)
 
 /* ---- The preemption timer ---- */
 
-/* vmcs02's timer is drover's own limit (vmcs.c) and the guest hypervisor's, whichever comes first. */
-void nvmx_timer_arm(struct nvmx *n)
+/* drover's own limit (vmcs.c): the guest hypervisor's APIC timer comes in time, even where no host interrupt would end its guest. */
+static uint64_t own_limit(const struct vcpu *v)
 {
-	uint64_t own = tsc_from_us(VMX_TIMER_US) >> (vmx_caps.misc & MISC_TIMER_SHIFT), t = own;
+	uint64_t limit = tsc_from_us(VMX_TIMER_US), now = rdtsc();
+
+	if (v->apic.expiry != VLAPIC_NEVER && v->apic.expiry < now + limit)
+		limit = v->apic.expiry > now ? v->apic.expiry - now : 1;
+	return limit >> (vmx_caps.misc & MISC_TIMER_SHIFT);
+}
+
+/* vmcs02's timer is that limit and the guest hypervisor's, whichever comes first. */
+void nvmx_timer_arm(const struct vcpu *v, struct nvmx *n)
+{
+	uint64_t own = own_limit(v), t = own;
 
 	if ((V12(n, PIN_CTL) & PIN_TIMER) && (n->timer_left < own || !quirks_auto))
 		t = n->timer_left;
+	if (nvmx_mtf_ticks(n) < t)
+		t = nvmx_mtf_ticks(n);
 	n->timer_set = t;
 	if (vmx_caps.allowed1[CTL_PIN] & PIN_TIMER)
 		vmcs_write(VMCS_PREEMPTION_TIMER, n->kick ? 0 : t);
@@ -81,7 +93,8 @@ static void take_event(struct vcpu *v, struct nvmx *n)
 	struct event *e = &v->exit.vectoring;
 
 	e->type = EVENT_NONE;
-	if (!(info & INFO_VALID))
+	n->mtf.due = (info & INFO_VALID) && INFO_TYPE(info) == VMX_TYPE_OTHER; /* a pending MTF exit */
+	if (!(info & INFO_VALID) || n->mtf.due)
 		return;
 	vcpu_need(v, VST_CR2);
 	*e = (struct event){
@@ -142,6 +155,8 @@ void nvmx_enter(struct vcpu *v, struct nvmx *n)
 	nvmx_use_hw(v, n->hw2);
 	v->level = 1;
 	n->hw2->proc_or = V12_32(n, PROC_CTL) & ~(PROC_IO_BITMAPS | PROC_MSR_BITMAPS | PROC_SECONDARY);
+	if (nvmx_mtf_means != MTF_HW)
+		n->hw2->proc_or &= ~PROC_MTF;
 	nvmx_merge_msr_bitmap(v, n);
 	nvmx_merge(v, n);
 
@@ -157,8 +172,9 @@ void nvmx_enter(struct vcpu *v, struct nvmx *n)
 	debug_enter(v, n);
 	take_event(v, n);
 	n->timer_left = V12(n, PREEMPTION_TIMER);
-	n->kick = false;
-	nvmx_timer_arm(n);
+	n->kick = n->mtf.handled = false;
+	n->mtf.state = MTF_OFF;
+	nvmx_timer_arm(v, n);
 	n->run_pending = true;
 	v->event_pending = true;
 	bad = nvmx_msrs_load(v, V12(n, ENTRY_MSR_LOAD), V12_32(n, ENTRY_MSR_LOAD_COUNT));
@@ -180,8 +196,10 @@ static void save_debug(const struct vcpu *v, struct nvmx *n)
  * with its instruction (N13, N15). */
 static void save_pending(const struct vcpu *v, struct nvmx *n)
 {
-	if (v->exception.type != EVENT_NONE && v->exception.vector == VEC_DB && v->exception.db.cls == DBG_TRAP)
-		V12(n, GUEST_PENDING_DBG) |= dbg_pending_from_payload(v->exception.db.payload);
+	if (v->exception.type == EVENT_NONE || v->exception.vector != VEC_DB || v->exception.db.cls != DBG_TRAP)
+		return;
+	V12(n, GUEST_PENDING_DBG) |= dbg_pending_from_payload(v->exception.db.payload);
+	n->dirty[N12_GUEST_PENDING_DBG] = true; /* vmcs02 does not have it */
 }
 
 static void save_guest(struct vcpu *v, struct nvmx *n)
@@ -281,7 +299,8 @@ static void to_level0(struct vcpu *v, struct nvmx *n)
 	v->st_dirty = 0;
 	v->exception.type = v->exit.vectoring.type = v->inject.type = EVENT_NONE;
 	v->event_pending = true; /* what waits for the guest hypervisor is looked at again */
-	n->run_pending = n->kick = false;
+	n->run_pending = n->kick = n->mtf.due = false;
+	n->mtf.state = MTF_OFF;
 }
 
 static void host_msrs(struct vcpu *v, const struct nvmx *n)

@@ -112,6 +112,8 @@ static void commit_cr(struct vcpu *v)
 	if (__builtin_expect(v->level, 0)) {
 		vmx_nested_own_cr(v, st->cr0, st->cr4);
 		vmx_nested_cr(v, &c);
+	} else if (v->nested) {
+		c.fixed0 = vmx_nested.cr0_fixed(v);
 	}
 	/* A mask covers bits above 31, but CR0 has none that may be 1. */
 	vmcs_write(VMCS_CR0_MASK, CR0_OWNED | c.fixed0 | c.mask0);

@@ -346,6 +346,8 @@ static void inject(struct vcpu *v)
 		write_cr2(ev->cr2);
 	vmcs_write(VMCS_ENTRY_INTR_INFO, info);
 	v->inject.type = EVENT_NONE;
+	if (v->level)
+		nvmx_mtf_injected(v);
 	vmx_sync_pending_bs(v); /* rule V10: the check comes first, although the delivery will drop the pending bits */
 }
 
