@@ -157,6 +157,8 @@ bool svm_nested_event(struct vcpu *v)
 	struct svm_nested *n = svm_nested_of(v);
 	bool nmi = v->nmi_pending && !(v->held & VCPU_HELD_NMI) && !v->st.nmi_blocked && asked(n, CODE_NMI), intr = l1_intr(v, n);
 
+	if (v->exit.vectoring.type == EVENT_NONE)
+		n->b02->exit_int_info = 0; /* an INT n that drover's own exit cut short is executed again: L1 must not inject it as well */
 	if (v->exit.vectoring.type == EVENT_NONE && l1_exception(v, n))
 		return true;
 	if (!nmi && !intr)

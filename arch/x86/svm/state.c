@@ -276,6 +276,7 @@ static void inject(struct vcpu *v, struct svm_vcpu *hw)
 	hw->vmcb->event_inj = info;
 	hw->entered.event_inj = info;
 	hw->entered.event_at = v->exits;
+	hw->entered.event_rip = v->rip;
 	e->type = EVENT_NONE;
 	/* There is no window exit for an NMI: one that waits behind this event gets its turn by an interrupt at the handler's first instruction. */
 	if (v->want_nmi_window && !v->st.nmi_blocked)

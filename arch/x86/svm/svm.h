@@ -43,6 +43,7 @@ struct svm_entered {
 	uint64_t state_at; /* v->exits at the entry that the above are of */
 	uint64_t rip, rip_at;
 	uint64_t event_inj, event_at;
+	uint64_t event_rip; /* where the event of that entry found the guest, or is to bring it back */
 	uint8_t cpl;
 };
 

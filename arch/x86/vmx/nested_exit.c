@@ -312,8 +312,9 @@ bool nvmx_event(struct vcpu *v)
 	int irq = event_irq(v);
 	bool nmi = v->nmi_pending && (V12(n, PIN_CTL) & PIN_NMI), intr = irq >= 0 && (V12(n, PIN_CTL) & PIN_EXT_INTR);
 
-	/* What is under way is delivered first; then the nested guest is to be left before its next instruction (N21). */
-	if (v->exit.vectoring.type != EVENT_NONE) {
+	/* What is under way is delivered first; then the nested guest is to be left before its next instruction (N21). Before its first one, too: hardware has
+	 * not seen its state yet, and an entry that fails comes before any interrupt. */
+	if (v->exit.vectoring.type != EVENT_NONE || (n->run_pending && (nmi || intr) && (vmx_caps.allowed1[CTL_PIN] & PIN_TIMER))) {
 		n->kick = (nmi || intr) && (vmx_caps.allowed1[CTL_PIN] & PIN_TIMER);
 		if (n->kick) {
 			vmcs_write(VMCS_PIN_CTL, vmcs_read(VMCS_PIN_CTL) | PIN_TIMER);
