@@ -127,30 +127,6 @@ def fault_cases(where):
     ]
 
 
-def inner_cases(where):
-    """drover as its own guest, with a module of its own: it finds a whole machine, calibrates its clock, and misses only SVM and VMX."""
-    def inner(name, options, mode):
-        return Case(name, where, "EXIT_ERROR",
-                    (r"^drover: vm inner: 96 MiB, .*, command line '%s'" % options,
-                     r"^\[L1:inner\] drover: started by multiboot 1, loader 'drover', 1 modules",
-                     r"^\[L1:inner\] drover: command line '%s'" % options,
-                     r"^\[L1:inner\] drover: memory: 95 MiB in the map, 9\d MiB free",
-                     r"^\[L1:inner\] drover: acpi: revision 2 from the BIOS area, 2 tables, MADT 0xf\w+, FADT 0xf\w+, 1 CPUs \(1 runs\), 0 IOAPICs",
-                     r"^\[L1:inner\] drover: timer: 100 Hz by the LAPIC \(%s\), TSC \d+ kHz \(from (hypervisor leaf|CPUID 0x15)\)" % mode,
-                     r"^\[L1:inner\] drover: backend svm refused: SVM: CPU has none", r"^\[L1:inner\] drover: backend vmx refused: VMX: CPU lacks VMX",
-                     r"^\[L1:inner\] drover: verdict FAIL code=0x23", r"^drover: vm inner: ended: status 0x23"),
-                    ((rungs.DROVER, "vm=inner mem=96 -- %s" % options),
-                     (rungs.GUEST, "module-of=inner -- guest.elf vm=l2 lab -- scenario=%s" % AFTER)),
-                    never=(r"LAPIC error", r"^\[L1:inner\] \[L1:inner\]"), mem=160)
-    cases = [inner("inner-drover", "screen=off", "xapic"), inner("inner-drover-x2apic", "screen=off apic=x2apic", "x2apic")]
-    if where == "qemu":  # and with SVM: its guest is a guest's guest, whose debug state is right (H11, group M)
-        cases.append(Case("inner-drover-svm", where, "EXIT_PASS",
-                          (r"^\[L1:inner\] drover: backend svm$", r"^\[L1:inner\] drover: vm l2: ended: status 0x10", r"^drover: vm inner: ended: status 0x10"),
-                          ((rungs.DROVER, "vm=inner mem=96 nested=on -- screen=off"),
-                           (rungs.GUEST, "module-of=inner -- guest.elf vm=l2 lab mem=32 -- scenario=doc0_dr6_once,%s" % AFTER)), mem=160))
-    return cases
-
-
 def guest_cases(where):
     """Guests that misbehave."""
     svm = where == "bochs-svm"
@@ -199,7 +175,7 @@ def cases():
     """All of them."""
     made = module_cases() + option_cases() + machine_cases() + bare_cases()
     for where in ("qemu", "bochs-svm", "bochs-vmx"):
-        made += guest_cases(where) + fault_cases(where) + inner_cases(where)
+        made += guest_cases(where) + fault_cases(where)
     return made
 
 
@@ -246,7 +222,12 @@ def check(places=None, names=()):
             print("bad-input: unknown case %s; there are: %s" % (name, " ".join(sorted(known))))
             return [0, 1, 0]
     wanted = [c for c in cases() if (places is None or c.where in places) and (not names or c.name in names)]
-    skipped = [] if names else [k for k in KNOWN_ABSENT if places is None or k[0] in places]
+    return run_cases(wanted, [] if names else [k for k in KNOWN_ABSENT if places is None or k[0] in places])
+
+
+def run_cases(wanted, absent=()):
+    """Runs these; (passed, failed, skipped). absent: (place, name, reason) of cases that there cannot be."""
+    wanted, skipped = list(wanted), list(absent)
     problem = emulators.qemu_svm_problem()
     if problem:
         for case in [c for c in wanted if c.where == "qemu" and not c.bare]:

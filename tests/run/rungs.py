@@ -27,6 +27,8 @@ PROOFS = {
 }
 
 
+DOCUMENTS = ("doc0_dr6_once", "doc1_host_dr6", "doc2_debugctl")
+
 # Not proven where drover is a guest: nothing of DEBUGCTL was seen to work there, so that its guests have none.
 UNPROVEN_NESTED = (("doc2_", "svm-bochs"),)
 

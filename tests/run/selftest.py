@@ -25,6 +25,7 @@ import rules  # noqa: E402
 import planted  # noqa: E402
 import rungs  # noqa: E402
 import selftest_mutants  # noqa: E402
+import selftest_nested  # noqa: E402
 import table  # noqa: E402
 
 GOOD = """SeaBIOS talks
@@ -246,7 +247,7 @@ class Runs(unittest.TestCase):
     @staticmethod
     def vm(name, checks, status):
         rows = ["KTAP version 1", "1..1", "  # Subtest: isolation"] + checks + ["  1..1", "ok 1 isolation", status]
-        return "".join("[%s] %s\n" % (name, row) for row in rows)
+        return "".join("[L1:%s] %s\n" % (name, row) for row in rows)
 
     def test_peer_merge(self):
         log = (self.vm("l2", ["  ok 1 all x # SKIP no second VM in this group"], "# totals: pass:0 fail:0 skip:1 error:0")
@@ -503,6 +504,7 @@ class Rules(unittest.TestCase):
 
 
 Mutants = selftest_mutants.MutantTests
+Nested = selftest_nested.NestedTests
 
 
 def main():

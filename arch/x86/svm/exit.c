@@ -83,6 +83,7 @@ static void decode_db(struct vcpu *v, struct cpu *c, struct vmcb *b)
 		svm_quirk_db_cause(v, c, b, linear_rip(b));
 	r->payload = dbg_payload_from_dr6(b->dr6);
 	r->level = (uint8_t)v->level;
+	r->emulated = false; /* the union still has the last exit's */
 	r->cls = (uint8_t)dbg_class_without_exec(r->payload);
 	need = dbg_classify_needs(r->payload, b->dr7);
 	if (need) {

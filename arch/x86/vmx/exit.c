@@ -152,6 +152,7 @@ static void decode_db(struct vcpu *v, struct cpu *c, struct dbg_record *db, uint
 		rip = (uint32_t)(rip + vmcs_read(VMCS_GUEST_CS_BASE));
 	db->cls = (uint8_t)dbg_classify(db->payload, dr, dr7, rip);
 	db->level = v->exit.level;
+	db->emulated = false; /* the union still has the last exit's */
 }
 
 static void decode_exception(struct vcpu *v, struct cpu *c, uint64_t qual)
