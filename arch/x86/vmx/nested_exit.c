@@ -251,6 +251,7 @@ bool nvmx_exit(struct vcpu *v)
 	if (n->kick)
 		v->event_pending = true;
 	n->kick = false;
+	v->held = 0;
 	nvmx_timer_arm(n);
 	if (v->exit.kind == EXITK_CR) {
 		own_cr(v, n);
@@ -306,24 +307,35 @@ static void intr_exits(struct vcpu *v, struct nvmx *n, unsigned irq)
 	nvmx_leave(v, n, &x);
 }
 
+/* The nested guest is entered for what comes first, and left before its next instruction. What waits is not its own: it is not to have it meanwhile. */
+static bool kick(struct vcpu *v, struct nvmx *n)
+{
+	if (!(vmx_caps.allowed1[CTL_PIN] & PIN_TIMER))
+		return false;
+	n->kick = true;
+	v->held = VCPU_HELD_INTR | VCPU_HELD_NMI;
+	vmcs_write(VMCS_PIN_CTL, vmcs_read(VMCS_PIN_CTL) | PIN_TIMER);
+	nvmx_timer_arm(n);
+	return true;
+}
+
 bool nvmx_event(struct vcpu *v)
 {
 	struct nvmx *n = nvmx_of(v);
 	int irq = event_irq(v);
 	bool nmi = v->nmi_pending && (V12(n, PIN_CTL) & PIN_NMI), intr = irq >= 0 && (V12(n, PIN_CTL) & PIN_EXT_INTR);
 
-	/* What is under way is delivered first; then the nested guest is to be left before its next instruction (N21). Before its first one, too: hardware has
-	 * not seen its state yet, and an entry that fails comes before any interrupt. */
-	if (v->exit.vectoring.type != EVENT_NONE || (n->run_pending && (nmi || intr) && (vmx_caps.allowed1[CTL_PIN] & PIN_TIMER))) {
-		n->kick = (nmi || intr) && (vmx_caps.allowed1[CTL_PIN] & PIN_TIMER);
-		if (n->kick) {
-			vmcs_write(VMCS_PIN_CTL, vmcs_read(VMCS_PIN_CTL) | PIN_TIMER);
-			nvmx_timer_arm(n);
-		}
+	/* What is under way is delivered first; then the nested guest is to be left before its next instruction (N21). */
+	if (v->exit.vectoring.type != EVENT_NONE) {
+		if (nmi || intr)
+			kick(v, n);
 		return false;
 	}
 	if (v->exception.type != EVENT_NONE)
 		return exception_exits(v, n);
+	/* Hardware has not seen its state yet: an entry that fails does so before any interrupt. */
+	if (n->run_pending && (nmi || intr) && kick(v, n))
+		return false;
 	if (nmi) {
 		struct l1_exit x = event_exit(R_EXCEPTION, VEC_NMI, VMX_TYPE_NMI);
 

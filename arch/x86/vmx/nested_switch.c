@@ -282,6 +282,7 @@ static void to_level0(struct vcpu *v, struct nvmx *n)
 	v->exception.type = v->exit.vectoring.type = v->inject.type = EVENT_NONE;
 	v->event_pending = true; /* what waits for the guest hypervisor is looked at again */
 	n->run_pending = n->kick = false;
+	v->held = 0;
 }
 
 static void host_msrs(struct vcpu *v, const struct nvmx *n)
