@@ -33,7 +33,7 @@ DOCUMENTS = ("doc0_dr6_once", "doc1_host_dr6", "doc2_debugctl")
 UNPROVEN_NESTED = (("doc2_", "svm-bochs"),)
 
 # Scenarios with a hypervisor of their own.
-NESTED = re.compile(r"[nm]\d\d_|nested$")
+NESTED = re.compile(r"[nm]\d\d_|(bench_)?nested$")
 LOCKED = ("n00_locked", "m00_locked")  # want a firmware that has locked it off
 
 
