@@ -26,6 +26,9 @@ BOUNDS = {
 EXITS = ("cpuid", "hypercall", "rdmsr", "out_port", "watchpoint_hit", "single_step")
 EXIT_AT_LEAST = 100
 AT_LEAST = {"later_mov_dr": 1, "four_dr_writes_exits": 1, "boot": 100_000}
+# Of a guest's guest, in a run of its own. One that goes to the guest hypervisor and back makes two level switches: so many plain exits at most.
+L2_EXIT = (500, "CPUID of a guest's guest, handled here")
+L2_REFLECTED = (12, "plain exits: CPUID of a guest's guest, handled by the guest's hypervisor")
 INFORMATION = ("fast_exit", "first_mov_dr", "exec_bp_hit", "watchpoint_hit_no_dr6", "later_mov_dr_read")
 
 POLICIES = ("lazy",) + rungs.POLICIES
@@ -61,6 +64,18 @@ def judge(found, invalid):
             rows.append(("", name, str(found[name][0]), "", ""))
     failed += len(invalid)
     return rows, failed
+
+
+def judge_nested(plain, found):
+    """(rows, number failed). plain: the figure `cpuid` without nesting, or None; found: of the nested run."""
+    rows = []
+    for name, bound, least, what in (("l2_exit", L2_EXIT[0], plain, L2_EXIT[1]),
+                                     ("l2_reflected", plain * L2_REFLECTED[0] if plain else None, plain and 2 * plain,
+                                      "%d %s" % L2_REFLECTED)):
+        value = found.get(name, (None,))[0]
+        good = bound is not None and least is not None and value is not None and least <= value <= bound
+        rows.append((("ok" if good else "FAIL"), name, "missing" if value is None else str(value), "<= %s" % bound, what))
+    return rows, sum(1 for row in rows if row[0] == "FAIL")
 
 
 def policy_runs(policy):
@@ -124,19 +139,25 @@ def check():
     if problem:
         print("bench: skipped: %s" % problem)
         return [0, 0, 1]
-    run = job.Run("bench", "svm-qemu", modules=rungs.modules("bench"), cmdline="backend=svm", icount=True, timeout=180)
-    result = job.execute(run)
-    found, invalid = figures(result.log)
+    common = dict(cmdline="backend=svm", icount=True, timeout=180)
+    todo = [job.Run("bench", "svm-qemu", modules=rungs.modules("bench"), **common),
+            job.Run("bench", "svm-qemu-nested", modules=rungs.modules("bench_nested"), **common)]
+    results = job.execute_all(todo)
+    found, invalid = figures(results[0].log)
     rows, failed = judge(found, invalid)
+    inside, wrong = figures(results[1].log)
+    more, bad = judge_nested(found.get("cpuid", (None,))[0], inside)
+    rows, invalid, failed = rows + more, invalid + wrong, failed + bad + len(wrong)
     print("bench: QEMU %s TCG, -icount shift=0, SVM; instructions" % emulators.version_text("qemu"))
     for row in rows:
         print("bench: %-4s %-28s %12s %14s  %s" % row)
     for line in invalid:
         print("bench: FAIL %s" % line)
-    if result.problem or result.timed_out or result.code != 0x10:
-        print("bench: %s" % result.end())
-        print(result.tail())
-        failed += 1
+    for result in results:
+        if result.problem or result.timed_out or result.code != 0x10:
+            print("bench: %s: %s" % (result.run.name, result.end()))
+            print(result.tail())
+            failed += 1
     passed, wrong = check_policies()
     failed += wrong
     passed += sum(1 for row in rows if row[0] == "ok")

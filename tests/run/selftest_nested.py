@@ -4,6 +4,7 @@
 import unittest
 
 import badinput
+import bench
 import exitcodes
 import job
 import ktap
@@ -69,6 +70,14 @@ class NestedTests(unittest.TestCase):
         for prefix, name in rungs.UNPROVEN_NESTED:
             self.assertIn(name, rungs.PROOFS[prefix])
             self.assertNotIn("nest2-" + name, rungs.PROOFS[prefix])
+
+    def test_bench(self):
+        """A reflected exit of more than twelve plain ones fails, and one that is too cheap to have been one."""
+        def failed(reflected, plain=300, l2_exit=400):
+            return bench.judge_nested(plain, {"l2_exit": (l2_exit, "ticks"), "l2_reflected": (reflected, "ticks")})[1]
+        self.assertEqual([failed(n) for n in (599, 600, 3600, 3601)], [1, 0, 0, 1])
+        self.assertEqual((failed(3000, None), failed(3000, l2_exit=299), failed(3000, l2_exit=501)), (2, 1, 1))
+        self.assertEqual(bench.judge_nested(300, {})[1], 2)
 
     def test_cases(self):
         """Names are unique, codes exist, both vendors' locks are asked for."""

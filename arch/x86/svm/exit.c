@@ -163,17 +163,8 @@ static void decode_npf(struct exit *e, const struct vmcb *b)
 	e->u.mem.gla = 0;
 }
 
-/* An INT n that the entry injected has no instruction behind it: it has to be injected again. Else RIP is not where it was injected. */
-static bool soft_injected(const struct vcpu *v, const struct vmcb *b)
-{
-	const struct svm_entered *k = &svm_hw(v)->entered;
-
-	return k->event_at == v->exits && VMCB_EV_TYPE(k->event_inj) == VMCB_EV_SOFT && b->rip == k->event_rip &&
-	       (k->event_inj & VMCB_EV_VECTOR) == (b->exit_int_info & VMCB_EV_VECTOR);
-}
-
 /* The event that an exit cut short. Emulators leave a stale vector when there was none: VALID decides. INT n, INT3 and INTO are dropped, since RIP
- * still is at the instruction: it is executed again. */
+ * still is at the instruction: it is executed again. Where the entry injected it there is none: nested_exit.c. */
 static __attribute__((noinline)) void decode_vectoring(struct vcpu *v, const struct vmcb *b)
 {
 	static const uint8_t type_of[8] = { [VMCB_EV_INTR] = EVENT_INTR, [VMCB_EV_NMI] = EVENT_NMI, [VMCB_EV_EXCEPTION] = EVENT_FAULT };
@@ -184,8 +175,6 @@ static __attribute__((noinline)) void decode_vectoring(struct vcpu *v, const str
 	*ev = (struct event){ .type = type_of[VMCB_EV_TYPE(info)], .vector = vector, .reinjected = true };
 	if (ev->type == EVENT_FAULT && (vector == VEC_BP || vector == VEC_OF))
 		ev->type = EVENT_NONE;
-	if (VMCB_EV_TYPE(info) == VMCB_EV_SOFT && soft_injected(v, b))
-		ev->type = EVENT_SOFT_INT;
 	ev->has_error = info & VMCB_EV_ERROR_VALID;
 	ev->error = (uint32_t)(info >> 32);
 	ev->cr2 = b->cr2;

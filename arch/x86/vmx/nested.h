@@ -95,6 +95,7 @@ struct nvmx {
 	uint64_t cr0, cr4;      /* the nested guest's bits that drover owns */
 	uint64_t timer_left;    /* preemption timer: ticks until the exit that vmcs12 asks for */
 	uint64_t timer_set;     /* what vmcs02 was given */
+	bool unmoved;           /* kick, with nothing to deliver first: it will not have executed anything */
 	bool kick;              /* something of the guest hypervisor's waits: leave the nested guest at once */
 	struct {
 		uint64_t rip, rsp, rflags, dr7, debugctl, efer, pat;

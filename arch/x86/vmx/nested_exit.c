@@ -239,6 +239,10 @@ bool nvmx_exit(struct vcpu *v)
 	if (v->exit.kind == EXITK_ENTRY_FAIL)
 		return entry_refused(v, n);
 	n->run_pending = false;
+	/* With TF set, an emulator saves BS at each exit, even of a guest that has executed nothing. */
+	if (n->unmoved && (v->exit.hw_reason & 0xffff) == R_TIMER)
+		vmcs_write(VMCS_GUEST_PENDING_DBG, V12(n, GUEST_PENDING_DBG));
+	n->unmoved = false;
 	timer_account(n);
 	if (wants(v, n, &x)) {
 		nvmx_leave(v, n, &x);
@@ -334,8 +338,10 @@ bool nvmx_event(struct vcpu *v)
 	if (v->exception.type != EVENT_NONE)
 		return exception_exits(v, n);
 	/* Hardware has not seen its state yet: an entry that fails does so before any interrupt. */
-	if (n->run_pending && (nmi || intr) && kick(v, n))
+	if (n->run_pending && (nmi || intr) && kick(v, n)) {
+		n->unmoved = true;
 		return false;
+	}
 	if (nmi) {
 		struct l1_exit x = event_exit(R_EXCEPTION, VEC_NMI, VMX_TYPE_NMI);
 

@@ -281,7 +281,7 @@ static void to_level0(struct vcpu *v, struct nvmx *n)
 	v->st_dirty = 0;
 	v->exception.type = v->exit.vectoring.type = v->inject.type = EVENT_NONE;
 	v->event_pending = true; /* what waits for the guest hypervisor is looked at again */
-	n->run_pending = n->kick = false;
+	n->run_pending = n->kick = n->unmoved = false;
 	v->held = 0;
 }
 
