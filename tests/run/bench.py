@@ -133,16 +133,27 @@ def check_policies():
     return 0 if problems else POLICY_COMPARISONS, len(problems)
 
 
+def two_runs(kernel):
+    """Without nesting and with it."""
+    common = dict(kernel=kernel, cmdline="backend=svm", icount=True, timeout=180)
+    rung = "bench" if kernel == rungs.DROVER else "planted"
+    return [job.Run(rung, "svm-qemu", modules=rungs.modules("bench"), **common),
+            job.Run(rung, "svm-qemu-nested", modules=rungs.modules("bench_nested"), **common)]
+
+
+def nested_rows(kernel):
+    """The rows of judge_nested() for this drover."""
+    plain, inside = (figures(result.log)[0] for result in job.execute_all(two_runs(kernel)))
+    return judge_nested(plain.get("cpuid", (None,))[0], inside)[0]
+
+
 def check():
     """Runs the guest's bench under drover; (passed, failed, skipped)."""
     problem = emulators.qemu_svm_problem()
     if problem:
         print("bench: skipped: %s" % problem)
         return [0, 0, 1]
-    common = dict(cmdline="backend=svm", icount=True, timeout=180)
-    todo = [job.Run("bench", "svm-qemu", modules=rungs.modules("bench"), **common),
-            job.Run("bench", "svm-qemu-nested", modules=rungs.modules("bench_nested"), **common)]
-    results = job.execute_all(todo)
+    results = job.execute_all(two_runs(rungs.DROVER))
     found, invalid = figures(results[0].log)
     rows, failed = judge(found, invalid)
     inside, wrong = figures(results[1].log)

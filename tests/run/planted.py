@@ -26,10 +26,11 @@ SOURCES = ("boot", "arch", "vmm", "drivers", "Makefile", "linker.ld")
 
 @dataclass(frozen=True)
 class Plant:
-    """A mutant, the scenario that has to see it, and on which rungs."""
+    """A mutant, the scenario that has to see it, and on which rungs. Where these have several drovers it is in the uppermost, or else in the lowest."""
     mutant: str
     scenario: str
     rungs: tuple
+    lowest: bool = False
 
 
 PLANTS = (
@@ -71,6 +72,15 @@ PLANTS = (
     Plant("Y80-nested-pending", "n19_timer", ("vmx-bochs",)),
     Plant("Y81-nested-class", "n15_code_bp", ("vmx-bochs",)),
 )
+
+# Of two drovers (check-nested).
+NESTED_PLANTS = (
+    Plant("B01-svm", "doc0_dr6_once", ("nest2-svm-qemu",)),
+    Plant("B01-vmx", "doc0_dr6_once", ("nest2-vmx-bochs",)),
+    Plant("NS21-soft-lost", "n00_nested", ("nest2-svm-qemu",), lowest=True),
+    Plant("Y90-nested-ept-rf", "n15_code_bp", ("nest2-vmx-bochs",), lowest=True),
+)
+BENCH_PLANT = "NS20-whole-map"  # has to break a bound of bench (check-nested)
 
 
 def copy_sources(tree, mutant):
@@ -114,9 +124,9 @@ def run_live(name, make):
 
 
 def to_run(plant, rung, kernel):
-    """The run of one scenario on one rung with the planted drover: the uppermost one where there are several."""
-    base = rungs.runs(rungs.RUNGS[rung], plant.scenario, inner=kernel)[0]
-    if base.nest == 1:
+    """The run of one scenario on one rung with the planted drover."""
+    base = rungs.runs(rungs.RUNGS[rung], plant.scenario, inner=rungs.DROVER if plant.lowest else kernel)[0]
+    if base.nest == 1 or plant.lowest:
         base.kernel = kernel
     base.rung, base.name = "planted", "%s-%s" % (rung, plant.mutant)
     return base
@@ -179,7 +189,7 @@ def plant_all(plants, what):
 
 def check():
     """Plants all; (passed, failed, skipped)."""
-    planted = {p.mutant for p in PLANTS}
+    planted = {p.mutant for p in PLANTS + NESTED_PLANTS} | {BENCH_PLANT}
     left = [n for n in mutate.names() if mutate.load(n).head.get("emulator") and n not in planted]
     for name in left:
         print("planted: FAIL %s: it is for an emulator, and stands in no row here" % name)
