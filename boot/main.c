@@ -55,9 +55,19 @@ static _Noreturn void finish(enum exit_code code)
 /* A drover below writes both consoles of a VM to one log, where each line would stand twice. */
 static bool in_drover(void)
 {
-	struct cpuid_regs r = cpuid(HC_CPUID_BASE, 0);
+	return config.level > 0;
+}
 
-	return (cpuid(1, 0).ecx & CPUID_1_ECX_HYPERVISOR) && memcmp(&r.ebx, "drov", 4) == 0 && memcmp(&r.ecx, "er\0\0", 4) == 0;
+/* How many drovers are below: each tells its guests theirs. */
+static unsigned levels_below(void)
+{
+	struct cpuid_regs r = cpuid(HC_CPUID_BASE, 0);
+	uint32_t level;
+
+	if (!(cpuid(1, 0).ecx & CPUID_1_ECX_HYPERVISOR) || memcmp(&r.ebx, "drov", 4) != 0 || memcmp(&r.ecx, "er\0\0", 4) != 0)
+		return 0;
+	level = cpuid(HC_CPUID_FEATURES, 0).ebx;
+	return level < 1 ? 1 : level > 99 ? 99 : level;
 }
 
 static void init_sinks(void)
@@ -78,6 +88,8 @@ static void log_boot(void)
 {
 	log_printf("drover: started by multiboot %u, loader '%s', %zu modules\n", boot.protocol, boot.loader, boot.nr_modules);
 	log_printf("drover: command line '%s'\n", boot.cmdline);
+	if (config.level)
+		log_printf("drover: level %u: a guest of drover\n", config.level);
 	if (boot.fb.kind == BOOT_SCREEN_RGB)
 		log_printf("drover: framebuffer %ux%u, %u bits, at 0x%lx\n", boot.fb.width, boot.fb.height, boot.fb.bpp, boot.fb.pa);
 	cpuinit_log();
@@ -241,6 +253,7 @@ void boot_main(uint32_t magic, uint32_t info)
 	bool known = multiboot_parse(magic, info, &boot);
 	bool parsed = options_parse(boot.cmdline, &options, bad, sizeof(bad));
 
+	config.level = levels_below();
 	panic_set_end(machine_exit);
 	gdt_init(&cpu0);
 	traps_init();

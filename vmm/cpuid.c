@@ -252,6 +252,7 @@ static struct cpuid_regs special(struct vcpu *v, uint32_t leaf, uint32_t sub)
 		break;
 	case HC_CPUID_FEATURES:
 		r.eax = (v->vm->lab ? HC_FEATURE_LAB : 0) | v->be->guest_feature;
+		r.ebx = v->vm->level;
 		break;
 	case HC_CPUID_TIMING:
 		r.eax = (uint32_t)tsc_khz;

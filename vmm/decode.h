@@ -52,6 +52,7 @@ static inline struct decode_plain decode_plain(enum decode_kind kind)
 	case DEC_RDMSR: return (struct decode_plain){ 0x320f, 0xffff, 2 };
 	case DEC_WRMSR: return (struct decode_plain){ 0x300f, 0xffff, 2 };
 	case DEC_VMMCALL: return (struct decode_plain){ 0xd9010f, 0xffffff, 3 };
+	case DEC_SVM: return (struct decode_plain){ 0xd8010f, 0xffffff, 3 }; /* VMRUN, the one that is frequent */
 	case DEC_HLT: return (struct decode_plain){ 0xf4, 0xff, 1 };
 	default: return (struct decode_plain){ 0, 0, 0 };
 	}

@@ -2,6 +2,7 @@
 /* Making and destroying a virtual machine. */
 #include "vmm/vm.h"
 
+#include "arch/lib/fmt.h"
 #include "arch/lib/log.h"
 #include "arch/lib/string.h"
 #include "arch/x86/def/exitcode.h"
@@ -26,6 +27,8 @@ struct vm_parts {
 	struct vcpu vcpu;
 	struct vm_bus bus;
 };
+
+#define TAG_MAX (VM_NAME_MAX + 5) /* L999: */
 
 static bool load_image(struct vm *vm, const struct vm_config *cfg)
 {
@@ -59,6 +62,7 @@ static const uint8_t unknown_cpl = 0xff;
 static struct vm *alloc_parts(const struct vm_config *cfg, const struct backend *be)
 {
 	struct vm_parts *p = pmem_alloc(sizeof(*p), 64);
+	char tag[TAG_MAX];
 	struct vm *vm;
 
 	if (!p)
@@ -67,6 +71,7 @@ static struct vm *alloc_parts(const struct vm_config *cfg, const struct backend 
 	str_copy(vm->name, sizeof(vm->name), cfg->name);
 	vm->id = cfg->id;
 	vm->group = cfg->group;
+	vm->level = cfg->level;
 	vm->lab = cfg->lab;
 	vm->bus_lock_exit = cfg->bus_lock_exit;
 	vm->nested = be->nested ? (uint8_t)cfg->nested : NESTED_OFF;
@@ -75,7 +80,8 @@ static struct vm *alloc_parts(const struct vm_config *cfg, const struct backend 
 	vm->be = be;
 	vm->bus = &p->bus;
 	vm->vcpu = &p->vcpu;
-	bus_init(&p->bus, vm->name);
+	fmt_snprintf(tag, sizeof(tag), "L%u:%s", vm->level, vm->name);
+	bus_init(&p->bus, tag);
 	p->vcpu.be = be;
 	p->vcpu.dbg.policy = (uint8_t)cfg->dbg_policy;
 	p->vcpu.vm = vm;

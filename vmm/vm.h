@@ -16,6 +16,7 @@ struct vm_bus; /* vmm/bus.h */
 struct vm {
 	char name[VM_NAME_MAX];
 	unsigned id;
+	unsigned level;      /* what runs in it: 1 in a VM of the first drover, 2 in one of a drover that runs in that */
 	unsigned group;      /* VMs of one group > 0 alternate on a CPU */
 	bool lab;
 	uint8_t nested;      /* enum nested_option */
@@ -43,7 +44,7 @@ struct vm_module {
 
 struct vm_config {
 	char name[VM_NAME_MAX];
-	unsigned id, group, mem_mib, budget_ms;
+	unsigned id, level, group, mem_mib, budget_ms;
 	bool lab, bus_lock_exit;
 	unsigned dbg_policy; /* enum dbg_policy */
 	unsigned nested;     /* enum nested_option */

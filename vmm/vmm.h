@@ -22,6 +22,7 @@ struct vmm_module {
 
 struct vmm_config {
 	const struct backend *backend;
+	unsigned level;     /* drovers below this one */
 	unsigned budget_ms; /* default budget of a VM, in ms of host time */
 	unsigned dbg_policy; /* enum dbg_policy, of all VMs */
 	bool bad_entry;     /* lab fault: the first VM is entered with a DR7 that hardware must refuse (rules V07, S18) */

@@ -22,6 +22,13 @@ static bool out_of_loop(struct trap_frame *f, struct trap_rec *rec)
 	return apic_taken(f, rec);
 }
 
+/* Where exits are slow (a hypervisor in a hypervisor) a periodic timer may have come once more before it was masked: it waits in IRR. */
+static void drain(void)
+{
+	__asm__ volatile("sti; nop; nop; cli" ::: "memory");
+	trap_clear();
+}
+
 static void came(const char *id, const char *code, const char *want)
 {
 	struct run r = { .code = code };
@@ -29,6 +36,7 @@ static void came(const char *id, const char *code, const char *want)
 	run_code(&r);
 	apic_write(APIC_LVT_TIMER, APIC_LVT_MASKED);
 	check_trace(id, "one interrupt, in its place", code, want);
+	drain();
 }
 
 static void one_shot(const char *id, const char *code, const char *want)
@@ -74,7 +82,7 @@ SCENARIO(lapic_timer, "the APIC's timer wakes HLT and interrupts a loop", 0)
 		check_trace(fmt("EV.periodic.%u", i), "again and again", lt_hlt, "V40+2");
 	}
 	apic_write(APIC_LVT_TIMER, APIC_LVT_MASKED);
-	run_code(&(struct run){ .code = lt_wait }); /* one more may have come while the report was written */
+	drain();
 
 	apic_write(APIC_DIVIDE, 0xa); /* by 128 */
 	apic_write(APIC_INITIAL, 0xffffffff);

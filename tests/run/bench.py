@@ -26,6 +26,9 @@ BOUNDS = {
 EXITS = ("cpuid", "hypercall", "rdmsr", "out_port", "watchpoint_hit", "single_step")
 EXIT_AT_LEAST = 100
 AT_LEAST = {"later_mov_dr": 1, "four_dr_writes_exits": 1, "boot": 100_000}
+# Of a guest's guest, in a run of its own. One that goes to the guest hypervisor and back makes two level switches: so many plain exits at most.
+L2_EXIT = (500, "CPUID of a guest's guest, handled here")
+L2_REFLECTED = (12, "plain exits: CPUID of a guest's guest, handled by the guest's hypervisor")
 INFORMATION = ("fast_exit", "first_mov_dr", "exec_bp_hit", "watchpoint_hit_no_dr6", "later_mov_dr_read")
 
 POLICIES = ("lazy",) + rungs.POLICIES
@@ -61,6 +64,18 @@ def judge(found, invalid):
             rows.append(("", name, str(found[name][0]), "", ""))
     failed += len(invalid)
     return rows, failed
+
+
+def judge_nested(plain, found):
+    """(rows, number failed). plain: the figure `cpuid` without nesting, or None; found: of the nested run."""
+    rows = []
+    for name, bound, least, what in (("l2_exit", L2_EXIT[0], plain, L2_EXIT[1]),
+                                     ("l2_reflected", plain * L2_REFLECTED[0] if plain else None, plain and 2 * plain,
+                                      "%d %s" % L2_REFLECTED)):
+        value = found.get(name, (None,))[0]
+        good = bound is not None and least is not None and value is not None and least <= value <= bound
+        rows.append((("ok" if good else "FAIL"), name, "missing" if value is None else str(value), "<= %s" % bound, what))
+    return rows, sum(1 for row in rows if row[0] == "FAIL")
 
 
 def policy_runs(policy):
@@ -118,25 +133,42 @@ def check_policies():
     return 0 if problems else POLICY_COMPARISONS, len(problems)
 
 
+def two_runs(kernel):
+    """Without nesting and with it."""
+    common = dict(kernel=kernel, cmdline="backend=svm", icount=True, timeout=180)
+    rung = "bench" if kernel == rungs.DROVER else "planted"
+    return [job.Run(rung, "svm-qemu", modules=rungs.modules("bench"), **common),
+            job.Run(rung, "svm-qemu-nested", modules=rungs.modules("bench_nested"), **common)]
+
+
+def nested_rows(kernel):
+    """The rows of judge_nested() for this drover."""
+    plain, inside = (figures(result.log)[0] for result in job.execute_all(two_runs(kernel)))
+    return judge_nested(plain.get("cpuid", (None,))[0], inside)[0]
+
+
 def check():
     """Runs the guest's bench under drover; (passed, failed, skipped)."""
     problem = emulators.qemu_svm_problem()
     if problem:
         print("bench: skipped: %s" % problem)
         return [0, 0, 1]
-    run = job.Run("bench", "svm-qemu", modules=rungs.modules("bench"), cmdline="backend=svm", icount=True, timeout=180)
-    result = job.execute(run)
-    found, invalid = figures(result.log)
+    results = job.execute_all(two_runs(rungs.DROVER))
+    found, invalid = figures(results[0].log)
     rows, failed = judge(found, invalid)
+    inside, wrong = figures(results[1].log)
+    more, bad = judge_nested(found.get("cpuid", (None,))[0], inside)
+    rows, invalid, failed = rows + more, invalid + wrong, failed + bad + len(wrong)
     print("bench: QEMU %s TCG, -icount shift=0, SVM; instructions" % emulators.version_text("qemu"))
     for row in rows:
         print("bench: %-4s %-28s %12s %14s  %s" % row)
     for line in invalid:
         print("bench: FAIL %s" % line)
-    if result.problem or result.timed_out or result.code != 0x10:
-        print("bench: %s" % result.end())
-        print(result.tail())
-        failed += 1
+    for result in results:
+        if result.problem or result.timed_out or result.code != 0x10:
+            print("bench: %s: %s" % (result.run.name, result.end()))
+            print(result.tail())
+            failed += 1
     passed, wrong = check_policies()
     failed += wrong
     passed += sum(1 for row in rows if row[0] == "ok")

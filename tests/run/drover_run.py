@@ -18,11 +18,12 @@ import emulators  # noqa: E402
 import exitcodes  # noqa: E402
 import expect  # noqa: E402
 import job  # noqa: E402
+import nested  # noqa: E402
 import planted  # noqa: E402
 import rungs  # noqa: E402
 import table  # noqa: E402
 
-PARTS = ("host", "coverage", "mutants", "fuzz", "explore", "bare", "svm", "vmx", "policies", "planted", "rules", "boot", "lint")
+PARTS = ("host", "coverage", "mutants", "fuzz", "explore", "bare", "svm", "vmx", "nested", "policies", "planted", "rules", "boot", "lint")
 
 
 def choose_platform(platform, backend):
@@ -62,6 +63,28 @@ def refusal(log):
     return lines[0] if lines else ""
 
 
+def nest(rung, args):
+    """(rung, problem): the rung with as many drovers as were asked for. Three on Bochs take hours for all: the source documents' scenarios then."""
+    if args.nest == 1:
+        return rung, ""
+    base = rung.base or rung.name
+    deep = rungs.RUNGS.get("nest%d-%s" % (args.nest, base))
+    if deep is None:
+        return rung, "NEST=%d on %s: there is NEST=2 and NEST=3, on the emulators" % (args.nest, base)
+    if args.nest == 3 and rung.platform == "bochs" and args.scenario == "all":
+        args.scenario = ",".join(rungs.DOCUMENTS)
+        print("run: NEST=3 on Bochs: the source documents' scenarios only: %s" % args.scenario)
+    return deep, ""
+
+
+def one_run(rung, args, kernel=None):
+    """The run of `make run`. kernel: with a bug in it, for the uppermost drover."""
+    run = rungs.runs(rung, args.scenario, args.options, args.upper_options, kernel or rungs.DROVER)[0]
+    if kernel and rung.nest == 1:
+        run.kernel = kernel
+    return run
+
+
 def cmd_run(args):
     """make run."""
     if args.mutant and planted.mutate.load(args.mutant) is None:
@@ -74,10 +97,15 @@ def cmd_run(args):
     for policy in rungs.POLICIES:
         if "dbg=%s" % policy in args.options.split():
             rung = rungs.RUNGS.get("%s-%s" % (rung.name, policy), rung)
+    rung, problem = nest(rung, args)
+    if problem:
+        print("run: %s" % problem)
+        return 1
     whole = args.scenario == "all"
-    run = rungs.runs(rung, args.scenario, args.options)[0]
+    run = one_run(rung, args)
     run.rung, run.name = "run", rung.name  # logs of its own: those of make check are evidence
-    problem = planted.run_live(args.mutant, run) if args.mutant else ""
+    if args.mutant:
+        run, problem = planted.run_live(args.mutant, lambda kernel: one_run(rung, args, kernel))
     if problem:
         print("run: %s" % problem)
         return 1
@@ -117,13 +145,15 @@ def add(*parts):
 
 
 def cmd_check(args):
-    """make check-bare, -svm, -vmx, -policies, -planted, -boot."""
+    """make check-bare, -svm, -vmx, -nested, -policies, -planted, -boot."""
     if args.part == "bare":
         counts = run_rungs(("bare-qemu", "bare-bochs-intel", "bare-bochs-amd"))
     elif args.part == "svm":
         counts = add(run_rungs(("svm-qemu", "svm-bochs", "kvm")), badinput.check(("qemu", "bochs-svm")), bench.check())
     elif args.part == "vmx":
         counts = add(run_rungs(("vmx-bochs",)), badinput.check(("bochs-vmx",)))
+    elif args.part == "nested":
+        counts = nested.check(run_rungs)
     elif args.part == "policies":
         counts = run_rungs([name for name, rung in rungs.RUNGS.items() if rung.policy])
     elif args.part == "planted":
@@ -194,10 +224,12 @@ def parser():
     sub.add_argument("--backend", choices=("", "auto", "svm", "vmx"), default="")
     sub.add_argument("--scenario", default="all")
     sub.add_argument("--options", default="", help="more options for drover's own command line")
-    sub.add_argument("--mutant", default="", help="a bug of tests/host/mutants to plant, by name")
+    sub.add_argument("--mutant", default="", help="a bug of tests/host/mutants to plant, by name; in the uppermost drover")
+    sub.add_argument("--nest", type=int, default=1, help="drovers, one as the guest of the other")
+    sub.add_argument("--upper-options", default="", help="more options for the drovers above the first")
     sub.set_defaults(call=cmd_run)
     sub = subs.add_parser("check", help="one part of make check")
-    sub.add_argument("part", choices=("bare", "svm", "vmx", "policies", "planted", "boot"))
+    sub.add_argument("part", choices=("bare", "svm", "vmx", "nested", "policies", "planted", "boot"))
     sub.set_defaults(call=cmd_check)
     sub = subs.add_parser("count", help="run a command and keep its counts as a part of make check")
     sub.add_argument("part", choices=PARTS)

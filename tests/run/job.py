@@ -42,6 +42,7 @@ class Run:
     timeout: float = 120
     hangs: bool = False
     icount: bool = False
+    nest: int = 1        # how many drovers, one in the other; the report is the uppermost one's
     argv: object = None  # function(serial, workdir) -> command line, for what this class cannot say
 
     @property
@@ -150,7 +151,7 @@ def _settled(run, serial):
         return False
     with open(serial, "rb") as handle:
         handle.seek(max(0, os.path.getsize(serial) - 400))
-        return b"drover: verdict" in handle.read()
+        return b"\ndrover: verdict" in handle.read()
 
 
 def execute(run, stream=False):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Reads KTAP out of a serial log: bare (plain lines) or under drover ("[NAME] text" for each VM)."""
+"""Reads KTAP out of a serial log: bare (plain lines) or under drover ("[L1:NAME] text" for each VM; a drover in a VM puts "[L2:NAME] " behind that)."""
 
 import re
 from dataclasses import dataclass, field
@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 OK, SKIP, FAIL, ERROR = "ok", "skip", "fail", "error"
 WORST = {OK: 0, SKIP: 1, FAIL: 2, ERROR: 3}
 
-VM_LINE = re.compile(r"^\[([A-Za-z0-9_.-]+)\] ?(.*)$")
+VM_LINE = re.compile(r"^\[L(\d+):([A-Za-z0-9_.-]+)\] ?(.*)$")
 VERDICT = re.compile(r"^drover: verdict (PASS|FAIL) code=0x([0-9a-fA-F]+)\s*$")
 RESULT = re.compile(r"^(\s*)(not ok|ok) (\d+)(?: (.*))?$")
 PLAN = re.compile(r"^(\s*)1\.\.(\d+)\s*$")
@@ -61,14 +61,37 @@ def verdict_code(text):
     return found
 
 
-def split_vms(text):
-    """{vm name: its lines}, in the order of first appearance."""
+def split_vms(text, level=1):
+    """{vm name: its lines}, in the order of first appearance. level: of the VMs, 1 where text is what the first drover wrote."""
     vms = {}
     for line in clean_lines(text):
         match = VM_LINE.match(line)
-        if match:
-            vms.setdefault(match.group(1), []).append(match.group(2))
+        if match and int(match.group(1)) == level:
+            vms.setdefault(match.group(2), []).append(match.group(3))
     return vms
+
+
+def misplaced(text):
+    """Lines whose tags do not count up from 1: a drover that does not know its level, or lines that ran into each other."""
+    wrong = []
+    for line in clean_lines(text):
+        rest, level = line, 0
+        match = VM_LINE.match(rest)
+        while match:
+            level += 1
+            if int(match.group(1)) != level:
+                wrong.append(line)
+                break
+            rest = match.group(3)
+            match = VM_LINE.match(rest)
+    return wrong
+
+
+def said_by(text, name, level):
+    """What the drover said that is a guest at this level, in a VM of that name at each level: 0 is the first drover, the whole log."""
+    for at in range(1, level + 1):
+        text = "\n".join(split_vms(text, at).get(name, []))
+    return text
 
 
 def _parse_result(match, scenario):

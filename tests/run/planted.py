@@ -26,10 +26,11 @@ SOURCES = ("boot", "arch", "vmm", "drivers", "Makefile", "linker.ld")
 
 @dataclass(frozen=True)
 class Plant:
-    """A mutant, the scenario that has to see it, and on which rungs."""
+    """A mutant, the scenario that has to see it, and on which rungs. Where these have several drovers it is in the uppermost, or else in the lowest."""
     mutant: str
     scenario: str
     rungs: tuple
+    lowest: bool = False
 
 
 PLANTS = (
@@ -87,6 +88,15 @@ PLANTS = (
     Plant("Y85-nested-mtf-shadow", "n12_mtf", ("vmx-bochs",)),
 )
 
+# Of two drovers (check-nested).
+NESTED_PLANTS = (
+    Plant("B01-svm", "doc0_dr6_once", ("nest2-svm-qemu",)),
+    Plant("B01-vmx", "doc0_dr6_once", ("nest2-vmx-bochs",)),
+    Plant("NS21-soft-lost", "n00_nested", ("nest2-svm-qemu",), lowest=True),
+    Plant("Y90-nested-ept-rf", "n15_code_bp", ("nest2-vmx-bochs",), lowest=True),
+)
+BENCH_PLANT = "NS20-whole-map"  # has to break a bound of bench (check-nested)
+
 
 def copy_sources(tree, mutant):
     """The sources as they are now, with their dates: what has not changed since the last time is not compiled again. Another edit: all is."""
@@ -117,20 +127,23 @@ def build(name):
     return tree / "build/drover.elf", ""
 
 
-def run_live(name, run):
-    """`make run` with a mutant: its kernel in the given run, logs of its own. A message when there is none."""
+def run_live(name, make):
+    """`make run` with a mutant: the run that make(kernel) gives, with logs of its own. (run, "") or (None, message) when there is none."""
     kernel, why = build(name)
     if kernel is None:
-        return "MUTANT=%s: %s" % (name, why)
+        return None, "MUTANT=%s: %s" % (name, why)
     print("run: with mutant %s planted: %s" % (name, mutate.load(name).head["story"]), flush=True)
-    run.kernel, run.rung, run.name = kernel, "mutants", name
-    return ""
+    run = make(kernel)
+    run.rung, run.name = "mutants", name
+    return run, ""
 
 
 def to_run(plant, rung, kernel):
     """The run of one scenario on one rung with the planted drover."""
-    base = rungs.runs(rungs.RUNGS[rung], plant.scenario)[0]
-    base.kernel, base.rung, base.name = kernel, "planted", "%s-%s" % (rung, plant.mutant)
+    base = rungs.runs(rungs.RUNGS[rung], plant.scenario, inner=rungs.DROVER if plant.lowest else kernel)[0]
+    if base.nest == 1 or plant.lowest:
+        base.kernel = kernel
+    base.rung, base.name = "planted", "%s-%s" % (rung, plant.mutant)
     return base
 
 
@@ -148,7 +161,7 @@ def verdict(plant, rung, result):
     return False, "nothing failed%s" % ("; " + problems[0] if problems else "")
 
 
-def without_bugs(todo):
+def without_bugs(todo, what):
     """The plants whose scenario is as it should be on its rung when nothing is planted, and how many are not."""
     bases = sorted({(plant.scenario, name) for plant, name, _ in todo})
     base_runs = [to_run(Plant("base-" + scenario, scenario, (name,)), name, rungs.DROVER) for scenario, name in bases]
@@ -157,39 +170,46 @@ def without_bugs(todo):
         judged = rungs.judge(rungs.RUNGS[name], [result], whole=False).judgement
         if judged.failed or judged.errors or not judged.ok:
             bad[scenario, name] = (judged.failed + judged.errors + ["nothing ran"])[0]
-            print("planted: FAIL %s on %s without a bug: %s" % (scenario, name, bad[scenario, name]))
+            print("%s: FAIL %s on %s without a bug: %s" % (what, scenario, name, bad[scenario, name]))
     return [t for t in todo if (t[0].scenario, t[1]) not in bad], len([t for t in todo if (t[0].scenario, t[1]) in bad])
 
 
-def check():
-    """Plants all; (passed, failed, skipped)."""
-    planted = {p.mutant for p in PLANTS}
-    left = [n for n in mutate.names() if mutate.load(n).head.get("emulator") and n not in planted]
-    absent = {name: rungs.absent(rungs.RUNGS[name]) for plant in PLANTS for name in plant.rungs}
-    counts, todo, red_by = [0, len(left), 0], [], {}
-    for name in left:
-        print("planted: FAIL %s: it is for an emulator, and stands in no row here" % name)
+def plant_all(plants, what):
+    """Plants these; ([passed, failed, skipped], {mutant: the checks that it turned red}). what: the first word of each line."""
+    absent = {name: rungs.absent(rungs.RUNGS[name]) for plant in plants for name in plant.rungs}
+    counts, todo, red_by = [0, 0, 0], [], {}
     with ThreadPoolExecutor(job.WORKERS) as pool:
-        kernels = list(pool.map(lambda p: build(p.mutant), PLANTS))
-    for plant, (kernel, why) in zip(PLANTS, kernels):
+        kernels = list(pool.map(lambda p: build(p.mutant), plants))
+    for plant, (kernel, why) in zip(plants, kernels):
         for name in plant.rungs:
             if absent[name]:
-                print("planted: skipped %s on %s: %s" % (plant.mutant, name, absent[name]))
+                print("%s: skipped %s on %s: %s" % (what, plant.mutant, name, absent[name]))
                 counts[2] += 1
             elif kernel is None:
-                print("planted: FAIL %s on %s: %s" % (plant.mutant, name, why))
+                print("%s: FAIL %s on %s: %s" % (what, plant.mutant, name, why))
                 counts[1] += 1
             else:
                 todo.append((plant, name, to_run(plant, name, kernel)))
-    todo, broken = without_bugs(todo)
+    todo, broken = without_bugs(todo, what)
     counts[1] += broken
     for (plant, name, _), result in zip(todo, job.execute_all([run for _, _, run in todo])):
         red, words = verdict(plant, name, result)
         counts[0 if red else 1] += 1
         red_by.setdefault(plant.mutant, []).extend(c.key for c in red_checks(plant, name, result))
-        print("planted: %s %s on %s, %s" % ("ok" if red else "FAIL", plant.mutant, name, words))
+        print("%s: %s %s on %s, %s" % (what, "ok" if red else "FAIL", plant.mutant, name, words))
         if not red:
             print(result.tail(12))
+    return counts, red_by
+
+
+def check():
+    """Plants all; (passed, failed, skipped)."""
+    planted = {p.mutant for p in PLANTS + NESTED_PLANTS} | {BENCH_PLANT}
+    left = [n for n in mutate.names() if mutate.load(n).head.get("emulator") and n not in planted]
+    for name in left:
+        print("planted: FAIL %s: it is for an emulator, and stands in no row here" % name)
+    counts, red_by = plant_all(PLANTS, "planted")
+    counts[1] += len(left)
     rungs.RESULTS.mkdir(parents=True, exist_ok=True)
     (rungs.RESULTS / "planted.json").write_text(json.dumps(red_by, indent=1) + "\n", encoding="utf-8")
     print("planted: %d passed, %d failed, %d skipped" % tuple(counts), flush=True)

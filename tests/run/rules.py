@@ -16,7 +16,7 @@ import rungs
 import table
 
 SOURCES = ("boot", "arch", "vmm", "drivers")
-PARTS = ("host", "mutants", "explore", "bare", "svm", "vmx", "planted")
+PARTS = ("host", "mutants", "explore", "bare", "svm", "vmx", "planted", "nested")
 PLANNED = "P"
 BACKEND = {"V": "vmx", "N": "vmx", "S": "svm", "M": "svm"}  # a group's rungs; what the other vendor's do is no proof
 HOST = "host"
@@ -121,9 +121,9 @@ def host_checks(text, invariants=()):
     return found + [("%s.%s" % (ident, check), True) for check in held for ident in invariants]
 
 
-def rung_checks(text, bare):
+def rung_checks(text, bare, nest=1):
     """([(check, passed)], problems) of a rung's serial log. A check that two VMs report has to pass in both."""
-    reports = [ktap.parse_text(text)] if bare else [ktap.parse(lines) for lines in ktap.split_vms(text).values()]
+    reports = [ktap.parse_text(text)] if bare else [ktap.parse(lines) for lines in rungs.vms_of(text, nest).values()]
     problems = [p for r in reports for p in r.problems]
     if not reports:
         problems.append("no VM said anything")
@@ -241,7 +241,7 @@ def gather():
         if saved.get("guest") != rungs.guest_hash():
             found.problems.append("%s: its log is of another guest image: run the rung again" % name)
             continue
-        checks, broken = rung_checks(load(path, found.problems, "run the rung"), not rungs.RUNGS[name].backend)
+        checks, broken = rung_checks(load(path, found.problems, "run the rung"), not rungs.RUNGS[name].backend, rungs.RUNGS[name].nest)
         found.checks[name] = checks
         found.problems += ["%s: %s" % (name, p) for p in broken]
     return found

@@ -7,11 +7,14 @@ SCENARIO ?= all
 OPTIONS ?=
 # A bug of tests/host/mutants to plant, by name: seen live.
 MUTANT ?=
+# drovers, each the guest of the one below; options for those above the first.
+NEST ?= 1
+UPPER_OPTIONS ?=
 RUNNER := python3 tests/run/drover_run.py
-CHECK_PARTS := lint host coverage mutants fuzz explore bare svm vmx policies planted rules boot
+CHECK_PARTS := lint host coverage mutants fuzz explore bare svm vmx nested policies planted rules boot
 
 .PHONY: deps run bench check check-host check-coverage check-mutants check-fuzz check-explore check-bare check-svm check-vmx check-policies
-.PHONY: check-planted check-boot check-lint check-rules rules
+.PHONY: check-nested check-planted check-boot check-lint check-rules rules
 
 # `make deps check` is one command: deps has to be over before anything else begins, with -j as well.
 ifneq (,$(filter deps,$(MAKECMDGOALS)))
@@ -33,7 +36,8 @@ DEPS_FIRST := $(filter deps,$(MAKECMDGOALS))
 run: | $(DEPS_FIRST)
 	$(need)
 	$(build)
-	@$(RUNNER) run --platform "$(PLATFORM)" --backend "$(BACKEND)" --scenario "$(SCENARIO)" --options "$(OPTIONS)" --mutant "$(MUTANT)"
+	@$(RUNNER) run --platform "$(PLATFORM)" --backend "$(BACKEND)" --scenario "$(SCENARIO)" --options "$(OPTIONS)" --mutant "$(MUTANT)" \
+		--nest "$(NEST)" --upper-options "$(UPPER_OPTIONS)"
 
 bench: | $(DEPS_FIRST)
 	$(need)
@@ -71,13 +75,13 @@ check-explore: | $(DEPS_FIRST)
 	$(need)
 	+@$(if $(EXPLORE),,$(RUNNER) count explore )$(MAKE) --no-print-directory explore-run
 
-check-bare check-svm check-vmx check-policies check-planted: | $(DEPS_FIRST)
+check-bare check-svm check-vmx check-nested check-policies check-planted: | $(DEPS_FIRST)
 	$(need)
 	$(build)
 	@$(RUNNER) check $(@:check-%=%)
 
 # Reads what the parts of check left. What has not run yet, or is older than the host tests' log, runs first.
-RULES_PARTS := host explore mutants bare svm vmx planted
+RULES_PARTS := host explore mutants bare svm vmx planted nested
 rules: | $(DEPS_FIRST)
 	$(need)
 	+@for part in $(RULES_PARTS); do test -e $(B)/results/part-$$part.json || $(MAKE) --no-print-directory check-$$part; done

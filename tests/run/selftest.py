@@ -24,6 +24,7 @@ import ktap  # noqa: E402
 import planted  # noqa: E402
 import rungs  # noqa: E402
 import selftest_mutants  # noqa: E402
+import selftest_nested  # noqa: E402
 import selftest_rules  # noqa: E402
 import table  # noqa: E402
 
@@ -116,13 +117,13 @@ class Parser(unittest.TestCase):
         self.assertEqual(report.checks[-1].status, "error")
 
     def test_vms(self):
-        tagged = "".join("[l2] %s\n" % line for line in GOOD.split("\n")[1:-1]) + "drover: verdict FAIL code=0x11\n"
+        tagged = "".join("[L1:guest] %s\n" % line for line in GOOD.split("\n")[1:-1]) + "drover: verdict FAIL code=0x11\n"
         vms = ktap.split_vms(tagged)
-        self.assertEqual(list(vms), ["l2"])
-        self.assertEqual(ktap.parse(vms["l2"]).problems, [])
+        self.assertEqual(list(vms), ["guest"])
+        self.assertEqual(ktap.parse(vms["guest"]).problems, [])
         self.assertEqual(ktap.verdict_code(tagged), 0x11)
         self.assertIsNone(ktap.verdict_code("drover: verdict PASS code=0x11\n"))
-        self.assertIsNone(ktap.verdict_code("[l2] drover: verdict PASS code=0x10\n"))
+        self.assertIsNone(ktap.verdict_code("[L1:guest] drover: verdict PASS code=0x10\n"))
 
 
 class Lists(unittest.TestCase):
@@ -225,7 +226,7 @@ class Runs(unittest.TestCase):
         return job.Result(job.Run("svm-qemu", "main", **fields), log, status)
 
     def drover(self, code, status=None):
-        text = "".join("[l2] %s\n" % line for line in GOOD.split("\n")[1:-1])
+        text = "".join("[L1:guest] %s\n" % line for line in GOOD.split("\n")[1:-1])
         verdict = "drover: verdict %s code=0x%02x\n" % ("PASS" if code == 0x10 else "FAIL", code)
         return self.result(text + verdict, (code << 1 | 1) if status is None else status)
 
@@ -246,7 +247,7 @@ class Runs(unittest.TestCase):
     @staticmethod
     def vm(name, checks, status):
         rows = ["KTAP version 1", "1..1", "  # Subtest: isolation"] + checks + ["  1..1", "ok 1 isolation", status]
-        return "".join("[%s] %s\n" % (name, row) for row in rows)
+        return "".join("[L1:%s] %s\n" % (name, row) for row in rows)
 
     def test_peer_merge(self):
         log = (self.vm("l2", ["  ok 1 all x # SKIP no second VM in this group"], "# totals: pass:0 fail:0 skip:1 error:0")
@@ -299,7 +300,7 @@ class Others(unittest.TestCase):
         return "\n".join(badinput.verdict(case, job.Result(badinput.to_run(case), log, status)))
 
     def test_bad_input(self):
-        log = ("drover: vm bad: stopped: triple fault\n[next] ok 1 %s\ndrover: vm next: ended: status 0x10\n"
+        log = ("drover: vm bad: stopped: triple fault\n[L1:next] ok 1 %s\ndrover: vm next: ended: status 0x10\n"
                "drover: verdict FAIL code=0x31\n") % badinput.AFTER
         self.assertEqual(self.case_problems(log, 0x63), "")
         self.assertIn("expected EXIT_TRIPLE", self.case_problems(log.replace("0x31", "0x32"), 0x65))
@@ -323,7 +324,7 @@ class Others(unittest.TestCase):
     def test_errors_fail_a_rung(self):
         """A run that is cut short, or ends with the wrong code, fails its rung even if each check that it made was ok."""
         run = job.Run("svm-qemu", "main", modules=rungs.modules())
-        log = "[l2] KTAP version 1\n[l2] 1..2\n[l2]   KTAP version 1\n[l2]   # Subtest: s\n[l2]   ok 1 A01.x y\n[l2]   1..1\n[l2] ok 1 s\n"
+        log = "[L1:guest] KTAP version 1\n[L1:guest] 1..2\n[L1:guest]   KTAP version 1\n[L1:guest]   # Subtest: s\n[L1:guest]   ok 1 A01.x y\n[L1:guest]   1..1\n[L1:guest] ok 1 s\n"
         outcome = rungs.judge(rungs.RUNGS["svm-qemu"], [job.Result(run, log, None)])
         self.assertTrue(outcome.judgement.errors)
         self.assertFalse(outcome.judgement.good)
@@ -333,7 +334,7 @@ class Others(unittest.TestCase):
         """A planted bug counts as seen only by a failed check of its own scenario."""
         plant = planted.Plant("B01-svm", "s", ("svm-qemu",))
         run = job.Run("svm-qemu", "main", modules=rungs.modules())
-        text = "[l2] KTAP version 1\n[l2] 1..1\n[l2]   KTAP version 1\n[l2]   # Subtest: %s\n[l2]   %s 1 A01.x y%s\n[l2]   1..1\n[l2] ok 1 %s\n"
+        text = "[L1:guest] KTAP version 1\n[L1:guest] 1..1\n[L1:guest]   KTAP version 1\n[L1:guest]   # Subtest: %s\n[L1:guest]   %s 1 A01.x y%s\n[L1:guest]   1..1\n[L1:guest] ok 1 %s\n"
         red = text % ("s", "not ok", " # expected=0x1 actual=0x2", "s")
         self.assertTrue(planted.verdict(plant, "svm-qemu", job.Result(run, red, 1))[0])
         self.assertFalse(planted.verdict(plant, "svm-qemu", job.Result(run, text % ("s", "ok", "", "s"), 1))[0])
@@ -341,7 +342,7 @@ class Others(unittest.TestCase):
         self.assertFalse(planted.verdict(plant, "svm-qemu", job.Result(run, "", None))[0])
 
     def test_bench(self):
-        log = "".join("[l2] bench: %s %d ticks\n" % (n, b[0]) for n, b in bench.BOUNDS.items() if n != "boot")
+        log = "".join("[L1:guest] bench: %s %d ticks\n" % (n, b[0]) for n, b in bench.BOUNDS.items() if n != "boot")
         found, invalid = bench.figures(log + "drover: vm l2: first entry tsc=150000000\n")
         self.assertEqual(bench.judge(found, invalid)[1], 0)
         for name, (bound, _) in bench.BOUNDS.items():
@@ -349,7 +350,7 @@ class Others(unittest.TestCase):
             self.assertEqual(bench.judge({n: v for n, v in found.items() if n != name}, [])[1], 1, name)
         for name in bench.EXITS:
             self.assertEqual(bench.judge(dict(found, **{name: (3, "")}), [])[1], 1, name)
-        self.assertEqual(len(bench.figures("[l2] bench: single_step invalid: 3 hits instead of 4\n")[1]), 1)
+        self.assertEqual(len(bench.figures("[L1:guest] bench: single_step invalid: 3 hits instead of 4\n")[1]), 1)
 
     def test_sum(self):
         with tempfile.TemporaryDirectory() as folder:
@@ -443,6 +444,7 @@ class Deps(unittest.TestCase):
 
 
 Mutants = selftest_mutants.MutantTests
+Nested = selftest_nested.NestedTests
 Rules = selftest_rules.RulesTests
 Rules.good = GOOD
 

@@ -6,9 +6,10 @@ import json
 import ktap
 import rungs
 
-ORDER = ("bare-qemu", "bare-bochs-intel", "bare-bochs-amd", "svm-qemu", "svm-bochs", "vmx-bochs", "kvm")
+ORDER = ("bare-qemu", "bare-bochs-intel", "bare-bochs-amd", "svm-qemu", "svm-bochs", "vmx-bochs") + rungs.NEST_RUNGS + ("kvm",)
 HEADS = {"bare-qemu": "bare-q", "bare-bochs-intel": "bare-bI", "bare-bochs-amd": "bare-bA", "svm-qemu": "svm-q",
-         "svm-bochs": "svm-b", "vmx-bochs": "vmx-b", "kvm": "kvm"}
+         "svm-bochs": "svm-b", "vmx-bochs": "vmx-b", "kvm": "kvm",
+         "nest2-svm-qemu": "2svm-q", "nest2-svm-bochs": "2svm-b", "nest2-vmx-bochs": "2vmx-b"}
 
 
 def print_outcome(outcome, limit=60):

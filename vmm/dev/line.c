@@ -9,7 +9,7 @@ void line_init(struct line *l, const char *name)
 {
 	memset(l, 0, sizeof(*l));
 	l->text[0] = '[';
-	str_copy(l->text + 1, 17, name);
+	str_copy(l->text + 1, LINE_NAME_MAX, name);
 	l->tag = strlen(l->text);
 	memcpy(l->text + l->tag, "] ", 2);
 	l->tag += 2;

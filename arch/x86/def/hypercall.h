@@ -63,7 +63,7 @@ enum lab_counter {
 enum lab_inject { LAB_IRQ = 0, LAB_NMI = 1 };
 
 #define HC_CPUID_BASE 0x40000000
-#define HC_CPUID_FEATURES 0x40000001
+#define HC_CPUID_FEATURES 0x40000001 /* EAX: HC_FEATURE_*; EBX: the level of the machine that asks: 1 in a guest of the first drover */
 #define HC_CPUID_TIMING 0x40000010 /* EAX: kHz of the TSC, EBX: of the APIC timer before its divider; as other hypervisors have it */
 #define HC_FEATURE_LAB 0x1 /* EAX of HC_CPUID_FEATURES */
 #define HC_FEATURE_SVM 0x2

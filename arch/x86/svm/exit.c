@@ -83,6 +83,7 @@ static void decode_db(struct vcpu *v, struct cpu *c, struct vmcb *b)
 		svm_quirk_db_cause(v, c, b, linear_rip(b));
 	r->payload = dbg_payload_from_dr6(b->dr6);
 	r->level = (uint8_t)v->level;
+	r->emulated = false; /* the union still has the last exit's */
 	r->cls = (uint8_t)dbg_class_without_exec(r->payload);
 	need = dbg_classify_needs(r->payload, b->dr7);
 	if (need) {
@@ -167,7 +168,7 @@ static void decode_npf(struct exit *e, const struct vmcb *b)
 }
 
 /* The event that an exit cut short. Emulators leave a stale vector when there was none: VALID decides. INT n, INT3 and INTO are dropped, since RIP
- * still is at the instruction: it is executed again. */
+ * still is at the instruction: it is executed again. Where the entry injected it there is none: nested_exit.c. */
 static __attribute__((noinline)) void decode_vectoring(struct vcpu *v, const struct vmcb *b)
 {
 	static const uint8_t type_of[8] = { [VMCB_EV_INTR] = EVENT_INTR, [VMCB_EV_NMI] = EVENT_NMI, [VMCB_EV_EXCEPTION] = EVENT_FAULT };

@@ -31,9 +31,10 @@ static void hold(struct vcpu *v, struct svm_nested *n)
 void svm_nested_switch(struct vcpu *v, struct svm_nested *n, uint8_t level)
 {
 	struct svm_vcpu *hw = svm_hw(v);
+	uint8_t from = (uint8_t)v->level;
 
-	if (level != v->level) { /* a refused VMRUN comes from where it goes to */
-		*(v->level ? &n->todo02 : &n->todo01) = hw->todo;
+	if (level != from) { /* a refused VMRUN comes from where it goes to */
+		*(from ? &n->todo02 : &n->todo01) = hw->todo;
 		hw->todo = level ? n->todo02 : n->todo01;
 	}
 	svm_use_vmcb(v, level ? n->b02 : n->b01);
@@ -41,13 +42,26 @@ void svm_nested_switch(struct vcpu *v, struct svm_nested *n, uint8_t level)
 	v->level = level;
 	v->exit.level = level;
 	v->st_valid = 0;
-	vcpu_need(v, VST_SHADOW | VST_CR); /* VST_CR: the EFER.SVME that is shown */
+	vcpu_need(v, VST_SHADOW);
 	v->want_intr_window = v->want_nmi_window = false;
 	vcpu_dirty(v, VST_SHADOW | VST_CTL);
-	fetch_cache_init(&v->fetch);
+	if (!level) {
+		v->fetch = n->fetch01; /* it is compared with L1's tables before it is used */
+	} else if (!from) {
+		n->fetch01 = v->fetch;
+		fetch_cache_init(&v->fetch);
+	}
 	dbg_vm_fields_unknown(&v->dbg);
 	dbg_settle(&v->dbg);
 	hold(v, n);
+}
+
+/* Behind an exit the control block is what runs: the groups need not be fetched for a look at single bits. */
+static bool long64(const struct vcpu *v)
+{
+	const struct vmcb *b = svm_hw(v)->vmcb;
+
+	return (b->efer & EFER_LMA) && (b->cs.attr & SEG_AR_L >> 4);
 }
 
 void svm_nested_regs(struct vcpu *v, uint64_t rip, uint64_t rsp, uint64_t rax, uint64_t rflags)
@@ -159,21 +173,25 @@ static void enter_l2(struct vcpu *v, struct svm_nested *n)
 	take_event(v, n);
 }
 
+/* Once, and no more of the page than there are fields. */
+static void read_block(struct vmcb *in, const uint8_t *page)
+{
+	memcpy(in, page, VMCB_CONTROL_END);
+	memcpy((uint8_t *)in + VMCB_SAVE_START, page + VMCB_SAVE_START, VMCB_SAVE_END - VMCB_SAVE_START);
+}
+
 /* RIP is at VMRUN. */
-static void vmrun(struct vcpu *v, uint64_t gpa, unsigned len)
+static void vmrun(struct vcpu *v, uint64_t gpa, uint8_t *page, unsigned len)
 {
 	struct svm_nested *n = svm_nested_of(v);
 	const char *broken;
 
-	if (!gmem_read(v->vm, (struct gpa){ gpa }, &n->in, sizeof(n->in))) {
-		vcpu_raise(v, VEC_GP, true, 0);
-		return;
-	}
+	read_block(&n->in, page);
 	vcpu_clear_shadow(v);
 	svm_commit(v);
 	n->vmcb12 = gpa;
 	n->host.rip = v->rip + len;
-	if (!vcpu_long64(v))
+	if (!long64(v))
 		n->host.rip &= 0xffffffff;
 	n->host.rsp = v->r[GPR_RSP];
 	n->host.rax = v->r[GPR_RAX];
@@ -185,7 +203,7 @@ static void vmrun(struct vcpu *v, uint64_t gpa, unsigned len)
 		return;
 	}
 	n->b02->exit_int_info = n->b02->nrip = 0;
-	store_exit((struct vmcb *)(void *)gmem_ptr(v->vm, (struct gpa){ gpa }, sizeof(n->in)), n->b02, SVM_EXIT_INVALID, 0, 0);
+	store_exit((struct vmcb *)(void *)page, n->b02, SVM_EXIT_INVALID, 0, 0);
 	resume_l1(v, n);
 }
 
@@ -204,7 +222,7 @@ static void vmload(struct vmcb *to, const uint8_t *page)
 {
 	static struct vmcb from; /* one copy, so that nothing changes meanwhile; one CPU runs guests */
 
-	memcpy(&from, page, sizeof(from));
+	read_block(&from, page);
 	from.fs.base = canonical(from.fs.base);
 	from.gs.base = canonical(from.gs.base);
 	from.ldtr.base = canonical(from.ldtr.base);
@@ -233,7 +251,7 @@ static void carry_out(struct vcpu *v, const struct decoded *d)
 	switch (d->reg) {
 	case OP_VMRUN:
 		if (operand(v, d, &gpa, &page))
-			vmrun(v, gpa, d->len);
+			vmrun(v, gpa, page, d->len);
 		return;
 	case OP_VMLOAD: case OP_VMSAVE:
 		if (!operand(v, d, &gpa, &page))
@@ -258,14 +276,14 @@ static void carry_out(struct vcpu *v, const struct decoded *d)
 /* Faults in the order of the manual: #UD (EFER.SVME, protected mode), #GP (CPL), then the operand's. SKINIT is not announced. */
 static void nested_insn(struct vcpu *v)
 {
-	struct decoded d;
+	const struct svm_vcpu *hw = svm_hw(v);
+	struct decoded d = { .reg = OP_VMRUN, .addr_size = 8 };
 
 	if (v->level && v->exit.hw_reason == 0x80) { /* L1's VMRUN intercept is a condition of L2's entry */
 		vcpu_raise(v, VEC_UD, false, 0);
 		return;
 	}
-	vcpu_need(v, VST_CR | VST_CS);
-	if (!(v->st.efer & EFER_SVME) || !(v->st.cr0 & CR0_PE) || (v->rflags & RFLAGS_VM) || v->exit.hw_reason == 0x86) {
+	if (!hw->svme || !(hw->vmcb->cr0 & CR0_PE) || (v->rflags & RFLAGS_VM) || v->exit.hw_reason == 0x86) {
 		vcpu_raise(v, VEC_UD, false, 0);
 		return;
 	}
@@ -273,7 +291,8 @@ static void nested_insn(struct vcpu *v)
 		vcpu_raise(v, VEC_GP, true, 0);
 		return;
 	}
-	if (fetch_decode(v, DEC_SVM, DEC_SVM, &d))
+	d.len = (uint8_t)fetch_insn_len(v, DEC_SVM);
+	if ((d.len == 3 && v->exit.hw_reason == 0x80 && long64(v)) || fetch_decode(v, DEC_SVM, DEC_SVM, &d))
 		carry_out(v, &d);
 }
 
@@ -372,6 +391,7 @@ static bool nested_init(struct vcpu *v)
 		log_printf("drover: svm: no memory for the guest's own guests\n");
 		return false;
 	}
+	memset(n->msrpm, 0xff, VMCB_MSRPM_SIZE);
 	n->asid = svm_next_asid();
 	nested_reset(v);
 	return true;

@@ -19,6 +19,7 @@ struct svm_nested {
 	uint64_t vmcb12;       /* guest-physical */
 	struct vmcb in;        /* vmcb12 as it was: read once, so that what is checked is what is used */
 	struct { uint64_t rip, rsp, rax, rflags; } host; /* L1's, behind VMRUN. All else of L1's host state stays in b01 */
+	struct fetch_cache fetch01; /* of L1, while L2 runs */
 	uint32_t todo01, todo02; /* SVM_TODO_* for the block that is not in use */
 	uint32_t asid;         /* hardware's, for L2 */
 	uint32_t last_asid;    /* L1's, of the VMRUN before */

@@ -101,11 +101,24 @@ static bool npf(struct vcpu *v, struct svm_nested *n)
 	return true;
 }
 
+/* An INT n that the entry injected has no instruction behind it: it has to be injected again. Else RIP is not where it was injected. Drover injects none
+ * of its own. */
+static bool soft_injected(const struct vcpu *v, const struct vmcb *b)
+{
+	const struct svm_entered *k = &svm_hw(v)->entered;
+
+	return (b->exit_int_info & VMCB_EV_VALID) && VMCB_EV_TYPE(b->exit_int_info) == VMCB_EV_SOFT && k->event_at + 1 == v->exits &&
+	       VMCB_EV_TYPE(k->event_inj) == VMCB_EV_SOFT && b->rip == k->event_rip &&
+	       (k->event_inj & VMCB_EV_VECTOR) == (b->exit_int_info & VMCB_EV_VECTOR);
+}
+
 bool svm_nested_exit(struct vcpu *v)
 {
 	struct svm_nested *n = svm_nested_of(v);
 	uint32_t code = v->exit.hw_reason;
 
+	if (soft_injected(v, n->b02))
+		v->exit.vectoring.type = EVENT_SOFT_INT;
 	if (code == CODE_NPF)
 		return npf(v, n);
 	if (code == CODE_REFUSED) { /* what only hardware knows to be wrong is L1's mistake all the same */
@@ -159,6 +172,8 @@ bool svm_nested_event(struct vcpu *v)
 	struct svm_nested *n = svm_nested_of(v);
 	bool nmi = v->nmi_pending && !(v->held & VCPU_HELD_NMI) && !v->st.nmi_blocked && asked(n, CODE_NMI), intr = l1_intr(v, n);
 
+	if (v->exit.vectoring.type == EVENT_NONE)
+		n->b02->exit_int_info = 0; /* an INT n that drover's own exit cut short is executed again: L1 must not inject it as well */
 	if (v->exit.vectoring.type == EVENT_NONE && l1_exception(v, n))
 		return true;
 	if (!nmi && !intr)

@@ -1,69 +1,76 @@
 /* SPDX-License-Identifier: MIT */
-/* The control block that L2 runs with, from drover's for L1 and L1's for L2: a table with the kind of each field. */
+/* The control block that L2 runs with, from drover's for L1 and L1's for L2, by the kind that def/vmcb.h gives each field. */
 #include "arch/lib/string.h"
 #include "arch/x86/def/cr.h"
 #include "arch/x86/pmem.h"
 #include "arch/x86/svm/nested.h"
 #include "vmm/gmem.h"
 
-enum kind {
-	EITHER, /* intercepts: drover's or L1's */
-	STATE,  /* L2's: from vmcb12 at VMRUN, back into it at #VMEXIT */
-	SHARED, /* not switched by VMRUN and #VMEXIT: L2 goes on with L1's and leaves L1 its own. VMLOAD and VMSAVE move most of it */
-	SYSTEM, /* SHARED, but the debug records, which VMLOAD and VMSAVE do not touch */
-};
+/* The copies are generated: what is of another kind is nothing. */
+#define NONE(field)
+#define COPY(field) to->field = from->field;
+#define X(kind, field) kind(field)
 
-/* Not here: what is drover's alone (IOPM: every port exits; AVIC, GHCB, CET), what is computed below, and what goes through struct vcpu: RIP, RSP, RAX,
- * RFLAGS, DR6, DR7, the event. */
-#define F(kind, field) { kind, offsetof(struct vmcb, field), sizeof(((struct vmcb *)0)->field) }
-static const struct {
-	uint8_t kind;
-	uint16_t off, size;
-} fields[] = {
-	F(EITHER, intercept[VMCB_I_CR]), F(EITHER, intercept[VMCB_I_DR]), F(EITHER, intercept[VMCB_I_EXC]), F(EITHER, intercept[VMCB_I_MISC1]),
-	F(EITHER, intercept[VMCB_I_MISC2]), F(EITHER, intercept[VMCB_I_MISC3]),
-	F(STATE, int_state), F(STATE, es), F(STATE, cs), F(STATE, ss), F(STATE, ds), F(STATE, gdtr), F(STATE, idtr), F(STATE, cpl), F(STATE, efer),
-	F(STATE, cr4), F(STATE, cr3), F(STATE, cr0), F(STATE, cr2),
-	F(SHARED, fs), F(SHARED, gs), F(SHARED, ldtr), F(SHARED, tr), F(SHARED, star), F(SHARED, lstar), F(SHARED, cstar), F(SHARED, sfmask),
-	F(SHARED, kernel_gs_base), F(SHARED, sysenter_cs), F(SHARED, sysenter_esp), F(SHARED, sysenter_eip),
-	F(SYSTEM, dbgctl), F(SYSTEM, br_from), F(SYSTEM, br_to), F(SYSTEM, last_excp_from), F(SYSTEM, last_excp_to),
-};
-#undef F
-
-static void copy(struct vmcb *to, const struct vmcb *from, unsigned kind)
+static void copy_state(struct vmcb *restrict to, const struct vmcb *restrict from)
 {
-	for (unsigned i = 0; i < sizeof(fields) / sizeof(fields[0]); i++)
-		if (fields[i].kind == kind)
-			memcpy((uint8_t *)to + fields[i].off, (const uint8_t *)from + fields[i].off, fields[i].size);
+#define EITHER NONE
+#define STATE COPY
+#define SHARED NONE
+#define RECORD NONE
+	VMCB_NESTED(X)
+#undef STATE
+#undef SHARED
+#define STATE NONE
 }
 
-void svm_nested_state(struct vmcb *to, const struct vmcb *from)
+static void copy_shared(struct vmcb *restrict to, const struct vmcb *restrict from)
 {
-	copy(to, from, STATE);
+#define SHARED COPY
+	VMCB_NESTED(X)
+#undef SHARED
+#undef RECORD
+#define SHARED NONE
 }
 
-void svm_nested_store(const struct svm_nested *n, struct vmcb *to)
+static void copy_records(struct vmcb *restrict to, const struct vmcb *restrict from)
 {
-	copy(to, n->b02, STATE);
-}
-
-void svm_nested_shared(struct vmcb *to, const struct vmcb *from, bool records)
-{
-	copy(to, from, SHARED);
-	if (records)
-		copy(to, from, SYSTEM);
+#define RECORD COPY
+	VMCB_NESTED(X)
+#undef RECORD
+#undef EITHER
+#define RECORD NONE
 }
 
 /* An SMI is the host's, whatever L1 asks for. */
 static void either(struct svm_vcpu *hw, struct vmcb *b, const struct vmcb *b01, const struct vmcb *in)
 {
-	for (unsigned i = 0; i < VMCB_I_NR; i++) {
-		hw->floor[i] = in->intercept[i] & (i == VMCB_I_MISC1 ? ~VMCB_I1_SMI : ~0u);
-		b->intercept[i] = b01->intercept[i] | hw->floor[i];
-	}
+	const uint32_t smi[VMCB_I_NR] = { [VMCB_I_MISC1] = VMCB_I1_SMI };
+
+#define WORD(i, field) hw->floor[i] = in->field & ~smi[i]; b->field = b01->field | hw->floor[i];
+#define EITHER(field) WORD(&b->field - b->intercept, field)
+	VMCB_NESTED(X)
+}
+#undef X
+
+void svm_nested_state(struct vmcb *to, const struct vmcb *from)
+{
+	copy_state(to, from);
 }
 
-/* L1's map may close what drover's leaves open; the other way round it exits to drover first. A map that is not memory reads as ones. */
+void svm_nested_store(const struct svm_nested *n, struct vmcb *to)
+{
+	copy_state(to, n->b02);
+}
+
+void svm_nested_shared(struct vmcb *to, const struct vmcb *from, bool records)
+{
+	copy_shared(to, from);
+	if (records)
+		copy_records(to, from);
+}
+
+/* L1's map may close what drover's leaves open; the other way round it exits to drover first. So only the few words are merged in which drover leaves
+ * something open; the rest was ones from the start. L1 need not tell when it changes its map. A map that is not memory reads as ones. */
 static void merge_msrpm(struct vcpu *v, struct svm_nested *n)
 {
 	const struct svm_vm *s = v->vm->hw;
@@ -71,14 +78,13 @@ static void merge_msrpm(struct vcpu *v, struct svm_nested *n)
 	uint64_t *to = (uint64_t *)(void *)n->msrpm;
 	bool asked = n->in.intercept[VMCB_I_MISC1] & VMCB_I1_MSR;
 
-	for (unsigned i = 0; i < VMCB_MSRPM_SIZE / 8; i++) {
+	for (unsigned k = 0; k < s->nr_open; k++) {
+		unsigned i = s->open[k];
 		uint64_t theirs = ~0ull;
 
-		to[i] = ours[i];
-		if (!asked || ours[i] == ~0ull)
-			continue;
-		gmem_read(v->vm, (struct gpa){ (n->in.msrpm_pa & ~0xfffull) + i * 8 }, &theirs, 8);
-		to[i] |= theirs;
+		if (asked)
+			gmem_read(v->vm, (struct gpa){ (n->in.msrpm_pa & ~0xfffull) + i * 8 }, &theirs, 8);
+		to[i] = ours[i] | (asked ? theirs : 0);
 	}
 }
 
@@ -121,9 +127,9 @@ void svm_nested_merge(struct vcpu *v, struct svm_nested *n)
 	struct vmcb *b = n->b02;
 
 	either(hw, b, n->b01, &n->in);
-	copy(b, &n->in, STATE);
-	copy(b, n->b01, SHARED);
-	copy(b, n->b01, SYSTEM);
+	copy_state(b, &n->in);
+	copy_shared(b, n->b01);
+	copy_records(b, n->b01);
 	b->int_state &= VMCB_INT_SHADOW;
 	b->cpl &= 3;
 	b->iopm_pa = n->b01->iopm_pa;

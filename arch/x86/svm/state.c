@@ -135,7 +135,10 @@ static void commit_ctl(struct vcpu *v, struct svm_vcpu *hw)
 	b->vintr = (b->vintr & VMCB_V_TPR) | VMCB_V_INTR_MASKING | (v->want_intr_window ? 0 : hw->vintr);
 	if (v->want_intr_window)
 		b->vintr |= VMCB_V_IRQ | VMCB_V_IGN_TPR | VMCB_V_PRIO_MAX;
-	svm_msrpm_set(s->msrpm, MSR_DEBUGCTL, !v->debugctl_open, true);
+	if (s->debugctl_open != v->debugctl_open) {
+		s->debugctl_open = v->debugctl_open;
+		svm_msrpm_set(s->msrpm, MSR_DEBUGCTL, !v->debugctl_open, true);
+	}
 	b->clean &= ~(VMCB_CLEAN_TPR | VMCB_CLEAN_IOPM);
 }
 
@@ -214,6 +217,10 @@ static void commit(struct vcpu *v, struct svm_vcpu *hw, uint32_t groups)
 	struct vmcb *b = hw->vmcb;
 	const struct vcpu_state *st = &v->st;
 
+	if (groups & VST_CTL)
+		commit_ctl(v, hw);
+	if (!(groups & ~(uint32_t)(VST_CTL | VST_SHADOW)))
+		return; /* as after most level switches */
 	if (groups & VST_CR)
 		commit_cr(v, hw); /* before the copies: it compares */
 #define X(group, from, to) \
@@ -228,8 +235,6 @@ static void commit(struct vcpu *v, struct svm_vcpu *hw, uint32_t groups)
 #undef X
 	if ((groups & VST_MSR) && svm_feat.rdtscp)
 		wrmsr(MSR_TSC_AUX, st->tsc_aux);
-	if (groups & VST_CTL)
-		commit_ctl(v, hw);
 	for (unsigned i = 0; i < sizeof(clean_of) / sizeof(clean_of[0]); i++)
 		if (groups & (1u << i))
 			b->clean &= ~clean_of[i];
@@ -276,6 +281,7 @@ static void inject(struct vcpu *v, struct svm_vcpu *hw)
 	hw->vmcb->event_inj = info;
 	hw->entered.event_inj = info;
 	hw->entered.event_at = v->exits;
+	hw->entered.event_rip = v->rip;
 	/* There is no window exit for an NMI: one that waits behind this event gets its turn by an interrupt at the handler's first instruction. */
 	if ((v->want_nmi_window && !v->st.nmi_blocked) || (svm_quirk_intr_twice && e->type == EVENT_INTR))
 		lapic_kick();

@@ -24,9 +24,13 @@ struct svm_features {
 extern struct svm_features svm_feat;
 
 /* vm->hw */
+#define SVM_OPEN_WORDS 8u
 struct svm_vm {
 	uint8_t *msrpm;
 	uint32_t asid;
+	uint16_t open[SVM_OPEN_WORDS]; /* 64-bit words of msrpm that may have a 0 in them; all others are ones */
+	uint16_t nr_open;
+	bool debugctl_open; /* msrpm lets the guest read DEBUGCTL: the lab's */
 };
 
 /* What the next entry has to do besides loading registers. */
@@ -43,6 +47,7 @@ struct svm_entered {
 	uint64_t state_at; /* v->exits at the entry that the above are of */
 	uint64_t rip, rip_at;
 	uint64_t event_inj, event_at;
+	uint64_t event_rip; /* where the event of that entry found the guest, or is to bring it back */
 	uint8_t cpl;
 };
 

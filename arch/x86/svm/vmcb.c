@@ -73,6 +73,18 @@ void svm_msrpm_set(uint8_t *msrpm, uint32_t msr, bool read, bool write)
 	}
 }
 
+/* What a guest hypervisor's map is merged into: the rest of drover's is ones, whatever it says (nested_merge.c). */
+static void note_open_word(struct svm_vm *s, uint32_t msr)
+{
+	uint32_t high = msr >= 0xc0000000, word = (high * 0x800 + (msr & 0x1fff) / 4) / 8;
+
+	for (unsigned i = 0; i < s->nr_open; i++)
+		if (s->open[i] == word)
+			return;
+	if (s->nr_open < SVM_OPEN_WORDS)
+		s->open[s->nr_open++] = (uint16_t)word; /* one that does not fit exits always, which is safe */
+}
+
 /* ASID 0 is the host's. With more VMs than ASIDs some share one: vcpu_load flushes. */
 uint32_t svm_next_asid(void)
 {
@@ -101,8 +113,11 @@ bool svm_vm_init(struct vm *vm)
 		return false;
 	}
 	memset(s->msrpm, 0xff, VMCB_MSRPM_SIZE);
-	for (unsigned i = 0; i < COUNT(svm_open_msrs); i++)
+	for (unsigned i = 0; i < COUNT(svm_open_msrs); i++) {
 		svm_msrpm_set(s->msrpm, svm_open_msrs[i], false, false);
+		note_open_word(s, svm_open_msrs[i]);
+	}
+	note_open_word(s, MSR_DEBUGCTL); /* the lab opens it for a while */
 	s->asid = svm_next_asid();
 	return true;
 }

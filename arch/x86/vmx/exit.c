@@ -120,6 +120,17 @@ static void quirk_icebp_bs(struct dbg_record *db)
 	told = true;
 }
 
+/* SDM "Saving RIP, RSP, RFLAGS, and SSP": an EPT violation outside of the delivery of an event saves RF as 1, since the instruction goes on behind its own
+ * breakpoint. Bochs 2.7 saves what RF was, and BS as above. A hypervisor in a guest meets both where drover's shadow of its tables has a hole. */
+static void quirk_ept_rf(struct vcpu *v)
+{
+	if (v->exit.vectoring.type != EVENT_NONE)
+		return;
+	v->rflags |= RFLAGS_RF;
+	if (v->rflags & RFLAGS_TF)
+		quirk_pend_bs();
+}
+
 /* See vmcs.c: the preemption timer did what a host interrupt should have done long ago. */
 static void quirk_if0_intr(const struct vcpu *v)
 {
@@ -152,6 +163,7 @@ static void decode_db(struct vcpu *v, struct cpu *c, struct dbg_record *db, uint
 		rip = (uint32_t)(rip + vmcs_read(VMCS_GUEST_CS_BASE));
 	db->cls = (uint8_t)dbg_classify(db->payload, dr, dr7, rip);
 	db->level = v->exit.level;
+	db->emulated = false; /* the union still has the last exit's */
 }
 
 static void decode_exception(struct vcpu *v, struct cpu *c, uint64_t qual)
@@ -273,7 +285,11 @@ void vmx_decode(struct vcpu *v, struct cpu *c, unsigned fail)
 		break;
 	case EXITK_INSN: e->u.insn.insn = r->insn; break;
 	case EXITK_TIMER: quirk_if0_intr(v); break;
-	case EXITK_MEM: decode_ept(e, qual); break;
+	case EXITK_MEM:
+		decode_ept(e, qual);
+		if (quirks_auto)
+			quirk_ept_rf(v);
+		break;
 	case EXITK_ENTRY_FAIL: e->u.fail.code = e->hw_reason; break;
 	case EXITK_NONE: case EXITK_INTR: case EXITK_NMI: case EXITK_INTR_WINDOW: case EXITK_NMI_WINDOW: case EXITK_CPUID: case EXITK_HLT:
 	case EXITK_HYPERCALL: case EXITK_XSETBV: case EXITK_TASK_SWITCH: case EXITK_TRIPLE: case EXITK_UNKNOWN: case EXITK_BUS_LOCK:

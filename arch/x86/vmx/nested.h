@@ -102,6 +102,7 @@ struct nvmx {
 	uint64_t timer_left;    /* preemption timer: ticks until the exit that vmcs12 asks for */
 	uint64_t timer_set;     /* what vmcs02 was given */
 	bool init;              /* an INIT waits */
+	bool unmoved;           /* kick, with nothing to deliver first: it will not have executed anything */
 	bool kick;              /* something of the guest hypervisor's waits: leave the nested guest at once */
 	struct {
 		uint8_t state;      /* enum mtf_state */

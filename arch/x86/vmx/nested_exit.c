@@ -239,6 +239,10 @@ bool nvmx_exit(struct vcpu *v)
 	if (v->exit.kind == EXITK_ENTRY_FAIL)
 		return entry_refused(v, n);
 	n->run_pending = false;
+	/* With TF set, an emulator saves BS at each exit, even of a guest that has executed nothing. */
+	if (n->unmoved && (v->exit.hw_reason & 0xffff) == R_TIMER)
+		vmcs_write(VMCS_GUEST_PENDING_DBG, V12(n, GUEST_PENDING_DBG));
+	n->unmoved = false;
 	timer_account(n);
 	if (nvmx_mtf_exit(v, n))
 		return true;
@@ -253,6 +257,7 @@ bool nvmx_exit(struct vcpu *v)
 	if (n->kick)
 		v->event_pending = true;
 	n->kick = false;
+	v->held = 0;
 	nvmx_timer_arm(v, n);
 	if (v->exit.kind == EXITK_CR) {
 		own_cr(v, n);
@@ -308,6 +313,18 @@ static void intr_exits(struct vcpu *v, struct nvmx *n, unsigned irq)
 	nvmx_leave(v, n, &x);
 }
 
+/* The nested guest is entered for what comes first, and left before its next instruction. What waits is not its own: it is not to have it meanwhile. */
+static bool kick(struct vcpu *v, struct nvmx *n)
+{
+	if (!(vmx_caps.allowed1[CTL_PIN] & PIN_TIMER))
+		return false;
+	n->kick = true;
+	v->held = VCPU_HELD_INTR | VCPU_HELD_NMI;
+	vmcs_write(VMCS_PIN_CTL, vmcs_read(VMCS_PIN_CTL) | PIN_TIMER);
+	nvmx_timer_arm(v, n);
+	return true;
+}
+
 static bool event_exits(struct vcpu *v, struct nvmx *n)
 {
 	int irq = event_irq(v);
@@ -315,15 +332,17 @@ static bool event_exits(struct vcpu *v, struct nvmx *n)
 
 	/* What is under way is delivered first; then the nested guest is to be left before its next instruction (N21). */
 	if (v->exit.vectoring.type != EVENT_NONE) {
-		n->kick = (nmi || intr || n->init) && (vmx_caps.allowed1[CTL_PIN] & PIN_TIMER);
-		if (n->kick) {
-			vmcs_write(VMCS_PIN_CTL, vmcs_read(VMCS_PIN_CTL) | PIN_TIMER);
-			nvmx_timer_arm(v, n);
-		}
+		if (nmi || intr || n->init)
+			kick(v, n);
 		return false;
 	}
 	if (v->exception.type != EVENT_NONE)
 		return exception_exits(v, n);
+	/* Hardware has not seen its state yet: an entry that fails does so before any interrupt. */
+	if (n->run_pending && (nmi || intr) && kick(v, n)) {
+		n->unmoved = true;
+		return false;
+	}
 	if (nmi) {
 		struct l1_exit x = event_exit(R_EXCEPTION, VEC_NMI, VMX_TYPE_NMI);
 

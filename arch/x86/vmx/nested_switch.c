@@ -299,8 +299,9 @@ static void to_level0(struct vcpu *v, struct nvmx *n)
 	v->st_dirty = 0;
 	v->exception.type = v->exit.vectoring.type = v->inject.type = EVENT_NONE;
 	v->event_pending = true; /* what waits for the guest hypervisor is looked at again */
-	n->run_pending = n->kick = n->mtf.due = false;
+	n->run_pending = n->kick = n->unmoved = n->mtf.due = false;
 	n->mtf.state = MTF_OFF;
+	v->held = 0;
 }
 
 static void host_msrs(struct vcpu *v, const struct nvmx *n)

@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: MIT
+"""drover on drover: the whole suite in the upper one, what the upper one finds when it boots as a guest, and upper ones with a bug planted."""
+
+import badinput
+import bench
+import planted
+import rungs
+
+def boots(where, name, options, mode):
+    """drover as a guest without nesting: it finds a whole machine, calibrates its clock, and misses only SVM and VMX."""
+    return badinput.Case(
+        name, where, "EXIT_ERROR",
+        (r"^drover: vm inner: 96 MiB, .*, command line '%s'" % options,
+         r"^\[L1:inner\] drover: started by multiboot 1, loader 'drover', 1 modules",
+         r"^\[L1:inner\] drover: command line '%s'" % options,
+         r"^\[L1:inner\] drover: level 1: a guest of drover$",
+         r"^\[L1:inner\] drover: memory: 95 MiB in the map, 9\d MiB free",
+         r"^\[L1:inner\] drover: acpi: revision 2 from the BIOS area, 2 tables, MADT 0xf\w+, FADT 0xf\w+, 1 CPUs \(1 runs\), 0 IOAPICs",
+         r"^\[L1:inner\] drover: timer: 100 Hz by the LAPIC \(%s\), TSC \d+ kHz \(from (hypervisor leaf|CPUID 0x15)\)" % mode,
+         r"^\[L1:inner\] drover: backend svm refused: SVM: CPU has none", r"^\[L1:inner\] drover: backend vmx refused: VMX: CPU lacks VMX",
+         r"^\[L1:inner\] drover: verdict FAIL code=0x23", r"^drover: vm inner: ended: status 0x23"),
+        modules(options, "nested=off"), never=(r"LAPIC error", r"^\[L1:inner\] \[L1:inner\]", r"\[L2:"), mem=160)
+
+
+def locked(where, backend, message):
+    """nested=locked: what a firmware that has locked it off looks like, and drover says so (issue 1 of 5) and does not try."""
+    return badinput.Case(
+        "inner-drover-locked", where, "EXIT_ERROR",
+        (r"^\[L1:inner\] drover: backend %s refused: %s" % (backend, message), r"^\[L1:inner\] drover: no backend can run here",
+         r"^\[L1:inner\] drover: verdict FAIL code=0x24", r"^drover: vm inner: ended: status 0x24"),
+        modules("screen=off backend=%s" % backend, "nested=locked"), never=(r"\[L2:",), mem=160)
+
+
+def modules(options, nesting):
+    """The upper drover, and a guest for it that never runs."""
+    return ((rungs.DROVER, "vm=inner mem=96 %s -- %s" % (nesting, options)),
+            (rungs.GUEST, "module-of=inner -- guest.elf vm=guest lab -- scenario=%s" % badinput.AFTER))
+
+
+def cases():
+    """All of them."""
+    made = []
+    for where in ("qemu", "bochs-svm", "bochs-vmx"):
+        made += [boots(where, "inner-drover", "screen=off", "xapic"), boots(where, "inner-drover-x2apic", "screen=off apic=x2apic", "x2apic")]
+        vmx = where == "bochs-vmx"
+        made.append(locked(where, *(("vmx", r"VMX: firmware locked VT-x off: IA32_FEATURE_CONTROL=0x") if vmx else
+                                    ("svm", r"SVM: firmware locked it off: VM_CR=0x"))))
+    return made
+
+
+def bench_turns_red():
+    """The bound of a reflected exit fails where it has to; (passed, failed, skipped)."""
+    if rungs.absent(rungs.RUNGS["svm-qemu"]):
+        return [0, 0, 1]
+    kernel, why = planted.build(planted.BENCH_PLANT)
+    rows = [] if kernel is None else bench.nested_rows(kernel)
+    red = [row for row in rows if row[0] == "FAIL" and row[1] == "l2_reflected" and row[2] != "missing"]
+    print("nested: %s %s in bench, %s" % ("ok" if red else "FAIL", planted.BENCH_PLANT, " ".join(red[0][1:4]) if red else why or "within its bound"))
+    return [1, 0, 0] if red else [0, 1, 0]
+
+
+def check(run_rungs):
+    """(passed, failed, skipped). run_rungs: runs and prints rungs, returns their counts."""
+    counts = [run_rungs(rungs.NEST_RUNGS), badinput.run_cases(cases())]
+    made, _ = planted.plant_all(planted.NESTED_PLANTS, "nested")
+    counts += [made, bench_turns_red()]
+    return [sum(values) for values in zip(*counts)]
