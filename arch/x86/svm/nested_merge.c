@@ -26,7 +26,7 @@ static const struct {
 	F(STATE, cr4), F(STATE, cr3), F(STATE, cr0), F(STATE, cr2),
 	F(SHARED, fs), F(SHARED, gs), F(SHARED, ldtr), F(SHARED, tr), F(SHARED, star), F(SHARED, lstar), F(SHARED, cstar), F(SHARED, sfmask),
 	F(SHARED, kernel_gs_base), F(SHARED, sysenter_cs), F(SHARED, sysenter_esp), F(SHARED, sysenter_eip),
-	F(SYSTEM, dbgctl), F(SYSTEM, br_from), F(SYSTEM, br_to), F(SYSTEM, last_excp_from), F(SYSTEM, last_excp_to),
+	F(SYSTEM, br_from), F(SYSTEM, br_to), F(SYSTEM, last_excp_from), F(SYSTEM, last_excp_to),
 };
 #undef F
 
@@ -40,6 +40,11 @@ static void copy(struct vmcb *to, const struct vmcb *from, unsigned kind)
 void svm_nested_store(const struct svm_nested *n, struct vmcb *to)
 {
 	copy(to, n->b02, STATE);
+}
+
+void svm_nested_records(struct vmcb *to, const struct vmcb *from)
+{
+	copy(to, from, SYSTEM);
 }
 
 void svm_nested_shared(struct vmcb *to, const struct vmcb *from, bool records)
