@@ -34,7 +34,7 @@ static void one(const char *name, const char *code, bool compat, bool rearm, uin
 		trap_set_hook(VEC_DB, NULL);
 		check_trace(fmt("A30.%s.%u", name, cpl), "the #DBs", code, want);
 		if (code == a30_pushf)
-			check_eq(fmt("A30.tf.%u", cpl), "PUSHF shows no TF that is not there", r.regs.rax & FL_TF, rflags & FL_TF);
+			check_eq(fmt("A30.tf.%s.%u", name, cpl), "PUSHF shows no TF that is not there", r.regs.rax & FL_TF, rflags & FL_TF);
 	}
 }
 
@@ -53,7 +53,7 @@ SCENARIO(a30_btf, "BTF steps from branch to branch", 0)
 	one("flow32", a30_flow32, true, true, FL_TF, "DB+3/ffff4ff0;DB+b/ffff4ff0;DB+8/ffff4ff0");
 	one("loop", a30_loop, false, true, FL_TF, "DB+5/ffff4ff0;DB+5/ffff4ff0;DB+a/ffff4ff0");
 	one("next", a30_next, false, true, FL_TF, "DB+7/ffff4ff0");
-	one("int", a30_int, false, true, FL_TF, "I80+2;DB+2/ffff4ff0;DB+6/ffff4ff0");
+	one("int", a30_int, false, true, FL_TF, "I80+2;DB+6/ffff4ff0");
 	one("stepped", a30_pushf, false, true, FL_TF, "none");
 	one("exits", a30_exits, false, true, FL_TF, "none");
 }

@@ -274,7 +274,8 @@ static __attribute__((noinline)) uint32_t inject_special(struct vcpu *v, struct 
 	if (e->type >= EVENT_SOFT_INT) {
 		/* The pushed RIP is that after the instruction: from nRIP where the CPU takes it, else from RIP. */
 		v->rip += e->len;
-		b->nrip = v->rip;
+		if (svm_feat.edx & CPUID_SVM_EDX_NRIPS)
+			b->nrip = v->rip; /* one without would find it there after its next exits */
 	}
 	return type_of[e->type];
 }
