@@ -262,6 +262,18 @@ static void leave_kicked(struct vcpu *v)
 	record(v, v->rip, true);
 }
 
+/* The B bits that are causes of their own. An exec breakpoint that matches behind the step is the next instruction's, which will find it, unless RF is set. */
+static uint32_t data_hits(const struct vcpu *v, uint32_t payload)
+{
+	uint64_t dr7 = dbg_eff_dr7(&v->dbg);
+	uint32_t data = 0;
+
+	for (unsigned i = 0; i < 4; i++)
+		if ((dr7 & DR7_ENABLE(i)) && DR7_RW(dr7, i) != DR_RW_EXEC)
+			data |= 1u << i;
+	return payload & data;
+}
+
 /* The instruction has run: its #DB with what the guest is to have of it. True: nothing. */
 static bool completed(struct vcpu *v, struct dbg_record *r)
 {
@@ -277,6 +289,8 @@ static bool completed(struct vcpu *v, struct dbg_record *r)
 		record(v, v->rip, false);
 	if (!s->hidden && (!branch_only || s->taken)) /* A30 */
 		payload |= r->payload & (uint32_t)DR6_BS;
+	else
+		payload = (payload & ~(uint32_t)DR6_B_ALL) | data_hits(v, payload);
 	if (s->lock)
 		payload |= (uint32_t)DR6_BLD; /* A33 */
 	r->payload = payload;
