@@ -321,6 +321,6 @@ void step_leave(struct vcpu *v)
 	r->cls = DBG_TRAP;
 	if (completed(v, r)) {
 		e->kind = EXITK_NONE;
-		s->over = true;
+		s->over = v->level != 0; /* what has no exit of its own cannot be a guest hypervisor's */
 	}
 }
