@@ -152,6 +152,21 @@ static bool system_call(struct vcpu *v, const struct flow *f)
 	return true;
 }
 
+/* AMD's leaves DR6 alone (A27), and is no #DB that anybody could intercept. What each #DB clears it clears (A11, A31). */
+static void icebp(struct vcpu *v)
+{
+	uint64_t dr6 = v->dbg.dr6;
+	struct dbg_record r = { .cls = DBG_ICEBP, .level = v->level };
+
+	if (!(v->dbg.feat & DBG_FEAT_AMD)) {
+		vcpu_raise_db(v, &r);
+		return;
+	}
+	dbg_deliver(&v->dbg, &r);
+	v->dbg.dr6 = dr6;
+	v->inject = (struct event){ .type = EVENT_FAULT, .vector = VEC_DB };
+}
+
 /* INT n, INT3, INTO, ICEBP: pushes RFLAGS, and no trap comes behind it (A22), so it is injected, with RIP at it. As an exception it may be the guest
  * hypervisor's. */
 static bool software_interrupt(struct vcpu *v, const struct flow *f)
@@ -168,7 +183,7 @@ static bool software_interrupt(struct vcpu *v, const struct flow *f)
 	case FLOW_ICEBP: /* skipped without a step; RIP is behind it (V14) */
 		v->rip += f->d.len;
 		v->rflags &= ~RFLAGS_RF;
-		vcpu_raise_db(v, &(struct dbg_record){ .cls = DBG_ICEBP, .level = v->level });
+		icebp(v);
 		break;
 	default:
 		v->exception = e;

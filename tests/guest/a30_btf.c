@@ -11,7 +11,7 @@ CODE64(a30_loop, "mov $3, %ecx; 1: loop 1b; jrcxz 2f; nop; 2: nop;" DONE)
 CODE64(a30_exits, "cpuid; nop; cpuid;" DONE)
 CODE64(a30_next, "test %rsp, %rsp; jz 1f; 1: jnz 2f; 2: nop;" DONE)
 CODE64(a30_int, "int $0x80; nop; jmp 1f; nop; 1: nop;" DONE)
-CODE64(a30_pushf, "pushfq; pop %rax; lahf; nop;" DONE)
+CODE64(a30_pushf, "pushfq; pop %rax; nop;" DONE)
 CODE32(a30_flow32, "jmp 1f; nop; 1: call 2f; nop;" DONE "2: ret;")
 
 static bool again(struct trap_frame *f, struct trap_rec *rec)

@@ -22,10 +22,13 @@ static void bus_lock(void)
 	struct run r = { .code = doc2_split, .cpl = 3, .regs = { .rbx = (uint64_t)buf } };
 	uint64_t dr6 = 0, ctl = 0;
 
+	/* Where the guest has no BLD, 0 in it shows that the register could take it. */
+	db.keep_dr6 = true;
 	host(DEBUGCTL_BLD);
-	run_code(&r);
 	try_mov_to_dr(6, env.bld ? DR6_INIT : 0);
+	run_code(&r);
 	try_mov_from_dr(6, &dr6);
+	db.keep_dr6 = false;
 	hypercall(HC_LAB_OPEN_DEBUGCTL, 1, 0, 0);
 	try_rdmsr(MSR_DEBUGCTL, &ctl);
 	hypercall(HC_LAB_OPEN_DEBUGCTL, 0, 0, 0);
