@@ -210,13 +210,23 @@ static bool breakpoint_here(struct vcpu *v)
 	return !(v->rflags & RFLAGS_RF) && dbg_bp_hit(&v->dbg, DBG_ACCESS_EXEC, vcpu_long64(v) ? v->rip : (uint32_t)(v->rip + v->st.seg[SEG_CS].base), 1, v->st.cr4);
 }
 
+/* VMX insists on BS in the pending-debug field when it enters with TF under STI's shadow, which would be a trap before the instruction (V09, V16). What
+ * waits for the end of the shadow waits one step more. */
+static void without_shadow(struct vcpu *v)
+{
+	v->st.shadow = SHADOW_NONE;
+	v->want_intr_window = v->want_nmi_window = false;
+	v->event_pending = true;
+	vcpu_dirty(v, VST_SHADOW | VST_CTL);
+}
+
 void step_enter(struct vcpu *v)
 {
 	struct vcpu_step *s = &v->step;
 	struct flow f;
 
 	s->on = true;
-	s->asked = s->hidden = s->lock = s->taken = s->done = false;
+	s->asked = s->sti = s->hidden = s->lock = s->taken = s->done = false;
 	s->from = v->rip;
 	s->kind = FLOW_NEXT;
 	s->catching = true;
@@ -246,6 +256,9 @@ void step_enter(struct vcpu *v)
 	} else if (!s->waiting && !(s->pair && (f.kind == FLOW_SYSCALL || f.kind == FLOW_SYSRET || f.kind == FLOW_INT || f.kind == FLOW_ICEBP))) {
 		s->hidden = !(v->rflags & RFLAGS_TF);
 		v->rflags |= RFLAGS_TF;
+		s->sti = s->hidden && (v->be->dbg_caps & DBG_CAP_PENDING) && v->st.shadow == SHADOW_STI;
+		if (s->sti)
+			without_shadow(v);
 	}
 }
 
@@ -330,6 +343,11 @@ void step_leave(struct vcpu *v)
 	if (s->waiting || !db || (!(r->payload & DR6_BS) && r->cls != DBG_TRAP)) { /* it has not run, or exits: its trap is software's */
 		if (s->hidden)
 			v->rflags &= ~RFLAGS_TF;
+		if (s->sti && (e->kind == EXITK_INTR || e->kind == EXITK_NMI)) { /* it has not begun */
+			vcpu_need(v, VST_SHADOW);
+			v->st.shadow = SHADOW_STI;
+			vcpu_dirty(v, VST_SHADOW);
+		}
 		return;
 	}
 	s->done = true;

@@ -106,6 +106,7 @@ struct vcpu_step {
 	bool waiting;  /* a trap waits in the pending-debug field: nothing runs */
 	bool pair;     /* MOV SS and the instruction behind it */
 	bool taken, lock;
+	bool sti;      /* STI's shadow is kept aside: VMX enters with it and TF only to raise a trap */
 	bool caught;   /* an exception has exited for a step's sake only */
 	bool over;     /* the exit was the step's alone */
 	bool done;     /* step.h */
