@@ -110,10 +110,14 @@ static void caught(struct vcpu *v)
 	const struct exit *e = &v->exit;
 
 	v->step.caught = false;
-	if (e->u.exc.vector == VEC_PF)
+	if (e->u.exc.vector == VEC_BP || e->u.exc.vector == VEC_OF) { /* behind a MOV SS, where step.c does not see them coming */
+		v->exception = (struct event){ .type = EVENT_SOFT_EXC, .vector = e->u.exc.vector, .len = e->len ? e->len : 1 };
+		v->event_pending = true;
+	} else if (e->u.exc.vector == VEC_PF) {
 		vcpu_raise_pf(v, e->u.exc.cr2, e->u.exc.error);
-	else
+	} else {
 		vcpu_raise(v, e->u.exc.vector, e->u.exc.has_error, e->u.exc.error);
+	}
 }
 
 void exit_exception(struct vcpu *v)
