@@ -33,6 +33,8 @@ struct backend {
 	bool (*lbr)(struct vcpu *v, uint32_t msr, bool write, uint64_t *val);
 	/* All of them, in an order of the backend's own: into (save) or from array[98]. Returns how many there are. What the CPU refuses is left 0. */
 	unsigned (*lbr_state)(struct vcpu *v, uint64_t *array, bool restore);
+	/* A branch of this vcpu's, for DEBUGCTL by software: the newest record. event: the delivery of one, not an instruction. */
+	void (*lbr_record)(struct vcpu *v, uint64_t from, uint64_t to, bool event);
 	const struct nested_ops *nested; /* NULL: a guest cannot be a hypervisor */
 	uint32_t guest_feature; /* HC_FEATURE_SVM or HC_FEATURE_VMX */
 	const struct slat_format *slat;

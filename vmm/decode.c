@@ -234,3 +234,141 @@ bool decode(const uint8_t *p, unsigned n, enum decode_mode mode, struct decoded 
 	d->len = (uint8_t)c.at;
 	return ok;
 }
+
+/* ---- Flow ---- */
+
+static unsigned size_of(const struct cursor *c, bool byte)
+{
+	return byte ? 1 : c->rex & 8 ? 8 : (c->mode == DECODE_16) == c->opsize ? 4 : 2;
+}
+
+/* A ModRM operand that is locked if it is memory. ext: mask of the opcode extensions that do so, 0xff for a register there. imm: bytes behind it. */
+static bool locked(struct cursor *c, struct flow *f, unsigned ext, unsigned size, unsigned imm)
+{
+	uint64_t unused;
+	uint8_t m;
+
+	if (!next(c, &m))
+		return false;
+	f->d.reg = (uint8_t)((m >> 3 & 7) | (c->rex & 4) << 1);
+	if (m >> 6 == 3 || !(ext >> (m >> 3 & 7) & 1))
+		return true;
+	f->lock = true;
+	f->d.op_size = (uint8_t)size;
+	return memory(c, &f->d, m) && number(c, imm, &unused);
+}
+
+static bool flow_0f(struct cursor *c, struct flow *f)
+{
+	uint8_t op;
+
+	if (!next(c, &op))
+		return false;
+	if ((op & 0xf0) == 0x80) {
+		f->kind = FLOW_COND;
+		f->cond = op & 0xf;
+		return true;
+	}
+	switch (op) {
+	case 0x05: f->kind = FLOW_SYSCALL; return true;
+	case 0x07: f->kind = FLOW_SYSRET; f->d.op_size = c->rex & 8 ? 8 : 4; return true;
+	case 0x34: case 0x35: f->kind = FLOW_JUMP; return true;
+	}
+	if (!c->lock)
+		return true;
+	switch (op) {
+	case 0xab: case 0xb3: case 0xbb: f->bits = true; return locked(c, f, 0xff, size_of(c, false), 0);
+	case 0xba: return locked(c, f, 0xe0, size_of(c, false), 1);
+	case 0xb0: case 0xb1: case 0xc0: case 0xc1: return locked(c, f, 0xff, size_of(c, !(op & 1)), 0);
+	case 0xc7: return locked(c, f, 0x02, c->rex & 8 ? 16 : 8, 0);
+	}
+	return true;
+}
+
+static bool flow_lock(struct cursor *c, struct flow *f, uint8_t op)
+{
+	unsigned size = size_of(c, !(op & 1));
+
+	if (op < 0x38 && (op & 7) < 2)
+		return locked(c, f, 0xff, size, 0);
+	switch (op) {
+	case 0x80: case 0x83: return locked(c, f, 0x7f, size, 1);
+	case 0x81: return locked(c, f, 0x7f, size, size == 8 ? 4 : size);
+	case 0x86: case 0x87: return locked(c, f, 0xff, size, 0);
+	case 0xf6: case 0xf7: return locked(c, f, 0x0c, size, 0);
+	case 0xfe: case 0xff: return locked(c, f, 0x03, size, 0);
+	}
+	return true;
+}
+
+static bool flow_op(struct cursor *c, struct flow *f, uint8_t op)
+{
+	uint8_t m = 0;
+
+	switch (op) {
+	case 0x17: f->kind = c->mode == DECODE_64 ? FLOW_NEXT : FLOW_SS; return true;
+	case 0x8e:
+		if (!next(c, &m))
+			return false;
+		f->kind = (m >> 3 & 7) == 2 ? FLOW_SS : FLOW_NEXT;
+		return m >> 6 == 3 || memory(c, &f->d, m);
+	case 0x9a: case 0xea: f->kind = c->mode == DECODE_64 ? FLOW_NEXT : FLOW_JUMP; return true;
+	case 0x9c: f->kind = FLOW_PUSHF; f->d.op_size = (uint8_t)(c->mode == DECODE_64 && !c->opsize ? 8 : size_of(c, false)); return true;
+	case 0x9d: f->kind = FLOW_POPF; return true;
+	case 0xc2: case 0xc3: case 0xca: case 0xcb: case 0xe8: case 0xe9: case 0xeb: f->kind = FLOW_JUMP; return true;
+	case 0xcc: f->kind = FLOW_INT3; f->vector = 3; return true;
+	case 0xcd: f->kind = FLOW_INT; return next(c, &f->vector);
+	case 0xce: f->kind = c->mode == DECODE_64 ? FLOW_NEXT : FLOW_INTO; f->vector = 4; return true;
+	case 0xcf: f->kind = FLOW_IRET; return true;
+	case 0xe0: case 0xe1: case 0xe2: case 0xe3: f->kind = FLOW_LOOP; f->cond = op & 3; return true;
+	case 0xf1: f->kind = FLOW_ICEBP; f->vector = 1; return true;
+	case 0xff:
+		if (c->at >= c->n)
+			return false;
+		m = c->p[c->at];
+		if ((m >> 3 & 7) >= 2 && (m >> 3 & 7) <= 5)
+			f->kind = FLOW_JUMP;
+		break;
+	}
+	if ((op & 0xf0) == 0x70) {
+		f->kind = FLOW_COND;
+		f->cond = op & 0xf;
+		return true;
+	}
+	return c->lock || (op & 0xfe) == 0x86 ? flow_lock(c, f, op) : true;
+}
+
+bool decode_flow(const uint8_t *p, unsigned n, enum decode_mode mode, struct flow *f)
+{
+	struct cursor c = { .p = p, .n = n, .mode = mode };
+	uint8_t op;
+	bool ok;
+
+	*f = (struct flow){ .d = { .seg = DECODE_NO_SEG, .base = DECODE_NO_REG, .index = DECODE_NO_REG } };
+	if (!prefixes(&c, &f->d, &op))
+		return false;
+	f->d.addr_size = mode == DECODE_64 ? (c.addrsize ? 4 : 8) : (mode == DECODE_32) != c.addrsize ? 4 : 2;
+	ok = op == 0x0f ? flow_0f(&c, f) : flow_op(&c, f, op);
+	f->d.len = (uint8_t)c.at;
+	return ok;
+}
+
+bool flow_taken(const struct flow *f, uint64_t rflags, uint64_t rcx)
+{
+	bool cf = rflags & 1, pf = rflags & 4, zf = rflags & 0x40, sf = rflags & 0x80, of = rflags & 0x800, yes = false;
+	uint64_t mask = f->d.addr_size == 8 ? ~0ull : f->d.addr_size == 4 ? 0xffffffff : 0xffff, count = rcx & mask;
+
+	if (f->kind == FLOW_LOOP) /* LOOP counts first */
+		return f->cond == 3 ? count == 0 : count != 1 && (f->cond == 2 || zf == (f->cond == 1));
+	switch (f->cond >> 1) {
+	case 0: yes = of; break;
+	case 1: yes = cf; break;
+	case 2: yes = zf; break;
+	case 3: yes = cf || zf; break;
+	case 4: yes = sf; break;
+	case 5: yes = pf; break;
+	case 6: yes = sf != of; break;
+	case 7: yes = zf || sf != of; break;
+	}
+	return yes != (f->cond & 1);
+}

@@ -38,6 +38,34 @@ struct decoded {
 /* p: n bytes that were fetched at RIP. False: not one of these, or n bytes do not hold all of it. Never guesses. */
 bool decode(const uint8_t *p, unsigned n, enum decode_mode mode, struct decoded *d);
 
+/* ---- What a single step has to know of an instruction before it runs ---- */
+
+enum flow_kind {
+	FLOW_NEXT,    /* goes on behind itself, as far as this decoder knows */
+	FLOW_JUMP,    /* taken always: JMP, CALL, RET, SYSENTER, SYSEXIT */
+	FLOW_COND,    /* Jcc: cond */
+	FLOW_LOOP,    /* LOOPNE, LOOPE, LOOP, JCXZ: cond 0-3, counts by d.addr_size */
+	FLOW_INT, FLOW_INT3, FLOW_INTO, FLOW_ICEBP, /* vector, d.len */
+	FLOW_SYSCALL, FLOW_SYSRET, /* d.len; d.op_size 8: to 64-bit mode */
+	FLOW_IRET, FLOW_PUSHF, FLOW_POPF,
+	FLOW_SS,      /* MOV SS, POP SS: d.len */
+	FLOW_NR
+};
+
+struct flow {
+	uint8_t kind;    /* enum flow_kind */
+	uint8_t vector;  /* of a software interrupt */
+	uint8_t cond;
+	bool lock;       /* a locked access of memory: LOCK, or XCHG. Its operand and length are in d, its size in d.op_size: up to 16 bytes */
+	bool bits;       /* BTS, BTR, BTC with a register: that many bits (d.reg, signed) from the operand */
+	struct decoded d;
+};
+
+/* As decode(), of any instruction. False: n bytes do not hold what has to be known. Opcodes that fault are not sorted out. */
+bool decode_flow(const uint8_t *p, unsigned n, enum decode_mode mode, struct flow *f);
+/* Is the conditional branch taken? rflags, count: RFLAGS, RCX before it. */
+bool flow_taken(const struct flow *f, uint64_t rflags, uint64_t rcx);
+
 /* The plain encoding of a kind, one that has no operand bytes: (first 4 bytes little-endian & mask) == value. len 0: the kind has none. In the
  * header so that it folds into the comparison. */
 struct decode_plain {

@@ -40,7 +40,7 @@ static void deliver_exception(struct vcpu *v)
 	v->exception.type = EVENT_NONE;
 	if (v->inject.vector == VEC_DB)
 		dbg_deliver(&v->dbg, &v->inject.db);
-	else
+	else if (v->inject.type == EVENT_FAULT)
 		v->rflags |= RFLAGS_RF; /* a fault pushes it set, or its instruction would hit its breakpoint again; #DB as it is (A28) */
 	if (v->inject.has_error) {
 		vcpu_need(v, VST_CR);

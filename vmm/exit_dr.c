@@ -104,6 +104,22 @@ static void intercepted_db(struct vcpu *v, struct dbg_record r)
 		v->rflags |= RFLAGS_RF; /* its instruction has not run yet, and is not to hit again */
 }
 
+/* All exceptions exit during a step (step.c): the guest gets what it would have got, with the RFLAGS that it has. */
+static void caught(struct vcpu *v)
+{
+	const struct exit *e = &v->exit;
+
+	v->step.caught = false;
+	if (e->u.exc.vector == VEC_BP || e->u.exc.vector == VEC_OF) { /* behind a MOV SS, where step.c does not see them coming */
+		v->exception = (struct event){ .type = EVENT_SOFT_EXC, .vector = e->u.exc.vector, .len = e->len ? e->len : 1 };
+		v->event_pending = true;
+	} else if (e->u.exc.vector == VEC_PF) {
+		vcpu_raise_pf(v, e->u.exc.cr2, e->u.exc.error);
+	} else {
+		vcpu_raise(v, e->u.exc.vector, e->u.exc.has_error, e->u.exc.error);
+	}
+}
+
 void exit_exception(struct vcpu *v)
 {
 	const struct exit *e = &v->exit;
@@ -117,6 +133,10 @@ void exit_exception(struct vcpu *v)
 		vcpu_raise(v, VEC_AC, true, 0);
 		return;
 	default:
+		if (v->step.caught) {
+			caught(v);
+			return;
+		}
 		vcpu_stop(v, EXIT_UNHANDLED, "exception %u that nobody intercepts, rip=0x%lx", e->u.exc.vector, v->rip);
 	}
 }

@@ -97,7 +97,7 @@ const uint8_t *fetch_window(struct vcpu *v, unsigned *n)
 	return window(v, n, false);
 }
 
-static enum decode_mode decode_mode(const struct vcpu *v)
+enum decode_mode fetch_decode_mode(const struct vcpu *v)
 {
 	if (is_long64(v))
 		return DECODE_64;
@@ -112,7 +112,7 @@ unsigned fetch_insn_len_slow(struct vcpu *v, enum decode_kind kind)
 	unsigned n;
 	const uint8_t *p = fetch_window(v, &n);
 
-	return p && decode(p, n, decode_mode(v), &d) && d.kind == kind ? d.len : 0;
+	return p && decode(p, n, fetch_decode_mode(v), &d) && d.kind == kind ? d.len : 0;
 }
 
 bool fetch_decode(struct vcpu *v, enum decode_kind a, enum decode_kind b, struct decoded *d)
@@ -120,7 +120,7 @@ bool fetch_decode(struct vcpu *v, enum decode_kind a, enum decode_kind b, struct
 	unsigned n;
 	const uint8_t *p = fetch_window(v, &n);
 
-	return p && decode(p, n, decode_mode(v), d) && (d->kind == a || d->kind == b);
+	return p && decode(p, n, fetch_decode_mode(v), d) && (d->kind == a || d->kind == b);
 }
 
 bool fetch_decode_once(struct vcpu *v, enum decode_kind a, enum decode_kind b, struct decoded *d)
@@ -128,5 +128,5 @@ bool fetch_decode_once(struct vcpu *v, enum decode_kind a, enum decode_kind b, s
 	unsigned n;
 	const uint8_t *p = window(v, &n, true);
 
-	return p && decode(p, n, decode_mode(v), d) && (d->kind == a || d->kind == b);
+	return p && decode(p, n, fetch_decode_mode(v), d) && (d->kind == a || d->kind == b);
 }

@@ -15,6 +15,7 @@
 #include "vmm/apic.h"
 #include "vmm/fetch.h"
 #include "vmm/fpu.h"
+#include "vmm/step.h"
 #include "vmm/trace.h"
 
 #define SLICE_US 10000u
@@ -48,7 +49,7 @@ static inline bool fast_db(struct vcpu *v, struct cpu *c)
 	const struct exit *e = &v->exit;
 
 	if (e->u.exc.vector != VEC_DB || v->dbg.state != DBG_LIVE || e->u.exc.db.cls == DBG_ICEBP || e->vectoring.type != EVENT_NONE ||
-	    v->exception.type != EVENT_NONE || v->level)
+	    v->exception.type != EVENT_NONE || v->level || v->step.on)
 		return false;
 	/* What hardware has in the control block is newer than vm_*, and a change of one of them commits them all. */
 	if (!(v->be->dbg_caps & DBG_CAP_DB_APPLIED) || v->dbg.debugctl) {
@@ -85,8 +86,11 @@ static inline bool run_fast(struct vcpu *v, struct cpu *c)
 
 static __attribute__((noinline)) unsigned debug_enter(struct vcpu *v, struct cpu *c)
 {
-	unsigned ops = dbg_plan_enter(v->be->dbg_caps, &c->dbg, &v->dbg);
+	unsigned ops;
 
+	if (step_wanted(v))
+		step_enter(v);
+	ops = dbg_plan_enter(v->be->dbg_caps, &c->dbg, &v->dbg);
 	if (ops)
 		dbg_do_enter(ops, v->be->dbg_caps, &c->dbg, &v->dbg);
 	return ops;
@@ -124,8 +128,11 @@ static inline void run_once(struct vcpu *v, struct cpu *c)
 		v->exits++;
 		trace_stamp(v, ops);
 	} while (run_fast(v, c));
-	if (__builtin_expect(!idle || v->exit.dr6 != DR6_INIT || dbg_armed(c->dbg.dr7), 0))
+	if (__builtin_expect(!idle || v->exit.dr6 != DR6_INIT || dbg_armed(c->dbg.dr7), 0)) {
 		debug_leave(v, c);
+		if (v->step.on)
+			step_leave(v);
+	}
 }
 
 static void account(struct vcpu *v, uint64_t now)

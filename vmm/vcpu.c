@@ -53,6 +53,9 @@ void vcpu_reset(struct vcpu *v, uint64_t rip)
 	vlapic_reset(&v->apic);
 	v->dbg.feat = cpuid_dbg_feat();
 	v->dbg.feat |= (uint8_t)v->be->dbg_given(this_cpu(), v->dbg.feat);
+	if (v->dbg.soft)
+		v->dbg.feat |= DBG_FEAT_LBR | DBG_FEAT_BTF | DBG_FEAT_BUS_LOCK | DBG_FEAT_BLD;
+	v->step = (struct vcpu_step){ 0 };
 	dbg_vcpu_reset(&v->dbg);
 	dbg_vm_fields_unknown(&v->dbg);
 	if (!(v->be->dbg_caps & DBG_CAP_VM_DR6))

@@ -17,7 +17,7 @@ struct vm;
 struct backend;
 
 /* General registers in encoding order; assembly uses the index * 8 as offset into struct vcpu. */
-enum gpr { GPR_RAX, GPR_RCX, GPR_RDX, GPR_RBX, GPR_RSP, GPR_RBP, GPR_RSI, GPR_RDI, GPR_R8, GPR_R15 = 15, GPR_NR };
+enum gpr { GPR_RAX, GPR_RCX, GPR_RDX, GPR_RBX, GPR_RSP, GPR_RBP, GPR_RSI, GPR_RDI, GPR_R8, GPR_R11 = 11, GPR_R15 = 15, GPR_NR };
 
 struct seg {
 	uint16_t sel;
@@ -95,6 +95,25 @@ struct fetch_cache {
 	uint8_t bytes[16];        /* an instruction that crosses pages is collected here */
 };
 
+/* A step under way (step.c). */
+struct vcpu_step {
+	bool on;       /* this entry is one */
+	bool asked;    /* the next one is to be */
+	bool hidden;   /* RFLAGS.TF is drover's */
+	bool catching; /* all exceptions exit. Committed with VST_CTL */
+	bool kicked;   /* an event is delivered; ends at the handler's first instruction. quiet: there was none, nothing is to run */
+	bool quiet;
+	bool waiting;  /* a trap waits in the pending-debug field: nothing runs */
+	bool pair;     /* MOV SS and the instruction behind it */
+	bool taken, lock;
+	bool sti;      /* STI's shadow is kept aside: VMX enters with it and TF only to raise a trap */
+	bool caught;   /* an exception has exited for a step's sake only */
+	bool over;     /* the exit was the step's alone */
+	bool done;     /* step.h */
+	uint8_t kind;  /* enum flow_kind */
+	uint64_t from; /* RIP of the branch, if it is one */
+};
+
 /* SVM's GIF is 0, or a guest's guest may not be interrupted. */
 enum { VCPU_HELD_INTR = 1, VCPU_HELD_NMI = 2 };
 
@@ -148,6 +167,7 @@ struct vcpu {
 	struct vcpu_live live;  /* set by vcpu_init of the backend; NULLs until then, and in a backend that has none */
 	struct fetch_cache fetch;
 	struct vlapic apic;
+	struct vcpu_step step;
 	uint64_t slice_end;     /* host TSC; the loop may have to look earlier: cpu.slice_end_tsc */
 };
 

@@ -83,7 +83,9 @@ static struct vm *alloc_parts(const struct vm_config *cfg, const struct backend 
 	fmt_snprintf(tag, sizeof(tag), "L%u:%s", vm->level, vm->name);
 	bus_init(&p->bus, tag);
 	p->vcpu.be = be;
-	p->vcpu.dbg.policy = (uint8_t)cfg->dbg_policy;
+	/* DR6.BLD can be 0 in such a VM, which the register may not hold: the guest never has it (P01). */
+	vm->debugctl_emulate = p->vcpu.dbg.soft = cfg->debugctl_emulate;
+	p->vcpu.dbg.policy = (uint8_t)(cfg->debugctl_emulate ? DBG_TRAPPED : cfg->dbg_policy);
 	p->vcpu.vm = vm;
 	p->vcpu.apic.min_period = tsc_from_us(VLAPIC_MIN_PERIOD_US);
 	p->vcpu.peer = &p->vcpu;

@@ -20,6 +20,7 @@ struct vm {
 	unsigned group;      /* VMs of one group > 0 alternate on a CPU */
 	bool lab;
 	uint8_t nested;      /* enum nested_option */
+	bool debugctl_emulate; /* DEBUGCTL's LBR, BTF and bus-lock trap by software (vmm/step.c) */
 	bool bus_lock_exit;  /* the host is told of each bus lock, where the CPU can (V21) */
 	unsigned budget_ms;
 	uint8_t *ram;        /* host pointer to guest-physical 0 */
@@ -45,7 +46,7 @@ struct vm_module {
 struct vm_config {
 	char name[VM_NAME_MAX];
 	unsigned id, level, group, mem_mib, budget_ms;
-	bool lab, bus_lock_exit;
+	bool lab, bus_lock_exit, debugctl_emulate;
 	unsigned dbg_policy; /* enum dbg_policy */
 	unsigned nested;     /* enum nested_option */
 	struct vm_module image;

@@ -37,7 +37,7 @@ static bool add_vm(const struct vmm_config *cfg, const struct vmm_module *m, con
 	struct vm_config *c = &configs[nr_configs];
 
 	*c = (struct vm_config){ .id = nr_configs, .level = cfg->level + 1, .group = o->group, .mem_mib = o->mem_mib, .budget_ms = o->budget_ms, .lab = o->lab,
-				 .bus_lock_exit = o->bus_lock_exit, .nested = o->nested, .dbg_policy = cfg->dbg_policy,
+				 .bus_lock_exit = o->bus_lock_exit, .debugctl_emulate = o->debugctl_emulate, .nested = o->nested, .dbg_policy = cfg->dbg_policy,
 				 .image = file_of(m, o->cmdline), .cmdline = o->cmdline };
 	if (o->name[0])
 		str_copy(c->name, sizeof(c->name), o->name);

@@ -30,6 +30,10 @@ static bool option(const char *t, struct vmopts *o)
 		o->lab = true;
 	else if (str_eq(t, "buslock=exit"))
 		o->bus_lock_exit = true;
+	else if (str_eq(t, "debugctl=emulate"))
+		o->debugctl_emulate = true;
+	else if (str_eq(t, "debugctl=hardware"))
+		o->debugctl_emulate = false;
 	else if (str_eq(t, "nested=on"))
 		o->nested = NESTED_ON;
 	else if (str_eq(t, "nested=off"))

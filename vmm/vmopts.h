@@ -8,12 +8,12 @@
 
 #include "vmm/vm.h"
 
-/* [path] vm=NAME [mem=MIB] [budget=MS] [lab] [group=N] [buslock=exit] [nested=on|off|locked] [module-of=NAME] -- guest command line */
+/* [path] vm=NAME [mem=MIB] [budget=MS] [lab] [group=N] [buslock=exit] [debugctl=hardware|emulate] [nested=on|off|locked] [module-of=NAME] -- guest command line */
 struct vmopts {
 	char name[VM_NAME_MAX];      /* empty: not given */
 	char module_of[VM_NAME_MAX]; /* not empty: no VM of its own, but a module for that one */
 	unsigned mem_mib, budget_ms, group;
-	bool lab, bus_lock_exit;
+	bool lab, bus_lock_exit, debugctl_emulate;
 	uint8_t nested; /* enum nested_option */
 	const char *cmdline; /* after "--", verbatim; points into the string */
 };

@@ -364,7 +364,7 @@ static uint64_t want_vm_dr6(const struct dbg_vcpu *v)
 /* The DEBUGCTL that the guest is to run with, where hardware switches it: its own, and what belongs to the host and must not change (V18, V19). */
 static uint64_t want_vm_debugctl(unsigned caps, const struct dbg_cpu *c, const struct dbg_vcpu *v)
 {
-	return v->debugctl | (caps & DBG_CAP_VM_DEBUGCTL ? c->owned_debugctl : 0);
+	return (v->soft ? 0 : v->debugctl) | (caps & DBG_CAP_VM_DEBUGCTL ? c->owned_debugctl : 0);
 }
 
 static bool fields_differ(unsigned caps, const struct dbg_cpu *c, const struct dbg_vcpu *v)
@@ -454,7 +454,8 @@ void dbg_vm_fields_taken(unsigned caps, struct dbg_vcpu *v)
 			v->dr6 = v->vm_dr6;
 		v->dr7 = v->vm_dr7;
 	}
-	v->debugctl &= v->vm_debugctl; /* hardware only ever clears: a #DB that it delivered itself has (A30, A31) */
+	if (!v->soft)
+		v->debugctl &= v->vm_debugctl; /* hardware only ever clears: a #DB that it delivered itself has (A30, A31) */
 }
 
 void dbg_vm_fields_unknown(struct dbg_vcpu *v)

@@ -70,6 +70,7 @@ struct dbg_vcpu {
 	uint8_t state;     /* enum dbg_state */
 	uint8_t feat;      /* DBG_FEAT_* */
 	uint8_t policy;    /* enum dbg_policy */
+	bool soft;         /* DEBUGCTL's effects are software's (vmm/step.c): hardware runs with 0, and must not change what the guest has */
 	/* A debugger outside of the guest holds slots of its own (Z01): bit i set, slot i in hardware is its, whatever the guest writes to its own. */
 	uint8_t held;
 	uint64_t held_dr[4];

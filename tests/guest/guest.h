@@ -90,6 +90,7 @@ struct env {
 	bool dbext;       /* CPUID 80000001 ECX[26]: DR address masks C0011027, C0011019-1B */
 	bool xsave, avx, rdtscp, sysenter;
 	unsigned policy;  /* enum env_policy; lazy without the lab */
+	uint64_t run_debugctl; /* `debugctl=N`: DEBUGCTL during run_code(); with drover's debugctl=emulate each instruction of theirs is stepped */
 	bool debugctl;    /* RDMSR of DEBUGCTL does not fault */
 	uint64_t mem_bytes; /* end of RAM from address 0, by the multiboot info (mem_upper) */
 	const char *cmdline;

@@ -249,6 +249,8 @@ static void parse_cmdline(const char *s)
 		n = span(s, ' ');
 		if (n >= 9 && same(s, 9, "scenario="))
 			pick_named(s + 9);
+		else if (n == 10 && same(s, 9, "debugctl=") && s[9] >= '0' && s[9] <= '7')
+			env.run_debugctl = (uint64_t)(s[9] - '0');
 		else if (!first || !is_image_name(s, n))
 			bad_option("option", s, n);
 		s += n;

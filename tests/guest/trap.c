@@ -230,6 +230,8 @@ static __attribute__((noreturn)) void run_finish(const struct trap_frame *f)
 	r->end_rip = f->rip;
 	r->end_rflags = f->rflags;
 	running = NULL;
+	if (env.run_debugctl)
+		try_wrmsr(MSR_DEBUGCTL, 0);
 	run_leave();
 }
 
@@ -345,6 +347,8 @@ void run_code(struct run *r)
 					 (uint64_t)r->code, cs, r->rflags | FL_FIXED | (uint64_t)(r->iopl & 3) << 12,
 					 (uint64_t)snippet_stack_top - 64, r->cpl ? SEL_UDATA : SEL_KDATA };
 	running = r;
+	if (env.run_debugctl)
+		try_wrmsr(MSR_DEBUGCTL, env.run_debugctl);
 	run_enter(&run_frame);
 }
 

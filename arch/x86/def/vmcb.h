@@ -161,7 +161,7 @@ struct vmcb {
  * EITHER: intercepts: drover's or the guest hypervisor's. STATE: its guest's: from its control block at VMRUN, back into it at #VMEXIT. SHARED: not
  * switched by VMRUN and #VMEXIT: its guest goes on with the guest hypervisor's and leaves its own; VMLOAD and VMSAVE move it. RECORD: as SHARED, but
  * VMLOAD and VMSAVE do not touch it. Not here: what is drover's alone (IOPM: every port exits; AVIC, GHCB, CET), what is computed, and what goes through
- * struct vcpu: RIP, RSP, RAX, RFLAGS, DR6, DR7, the event. */
+ * struct vcpu: RIP, RSP, RAX, RFLAGS, DR6, DR7, DEBUGCTL, the event. */
 #define VMCB_NESTED(X) \
 	X(EITHER, intercept[VMCB_I_CR]) X(EITHER, intercept[VMCB_I_DR]) X(EITHER, intercept[VMCB_I_EXC]) \
 	X(EITHER, intercept[VMCB_I_MISC1]) X(EITHER, intercept[VMCB_I_MISC2]) X(EITHER, intercept[VMCB_I_MISC3]) \
@@ -169,7 +169,7 @@ struct vmcb {
 	X(STATE, efer) X(STATE, cr4) X(STATE, cr3) X(STATE, cr0) X(STATE, cr2) \
 	X(SHARED, fs) X(SHARED, gs) X(SHARED, ldtr) X(SHARED, tr) X(SHARED, star) X(SHARED, lstar) X(SHARED, cstar) X(SHARED, sfmask) \
 	X(SHARED, kernel_gs_base) X(SHARED, sysenter_cs) X(SHARED, sysenter_esp) X(SHARED, sysenter_eip) \
-	X(RECORD, dbgctl) X(RECORD, br_from) X(RECORD, br_to) X(RECORD, last_excp_from) X(RECORD, last_excp_to)
+	X(RECORD, br_from) X(RECORD, br_to) X(RECORD, last_excp_from) X(RECORD, last_excp_to)
 
 /* All that hardware looks at at VMRUN: two stretches, [from, to). */
 #define VMCB_CONTROL_END offsetof(struct vmcb, fetched)

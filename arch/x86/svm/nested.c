@@ -84,6 +84,10 @@ static void resume_l1(struct vcpu *v, struct svm_nested *n)
 	v->exit.vectoring.type = EVENT_NONE;
 	svm_nested_regs(v, n->host.rip, n->host.rsp, n->host.rax, n->host.rflags);
 	v->dbg.dr7 = DR7_INIT;
+	if (n->own_debugctl) {
+		n->own_debugctl = false;
+		v->dbg.debugctl = n->host.debugctl;
+	}
 	svm_nested_switch(v, n, 0);
 	step = dbg_retire(&v->dbg, n->host.rflags, 0);
 	if (step)
@@ -129,7 +133,11 @@ void svm_nested_leave(struct vcpu *v, uint64_t code, uint64_t info1, uint64_t in
 	store_exit(b, n->b02, code, info1, info2);
 	svm_nested_store_vintr(v, n, b);
 	hw->own_tpr = false;
-	svm_nested_shared(n->b01, n->b02, true);
+	svm_nested_shared(n->b01, n->b02, !n->own_debugctl);
+	if (n->own_debugctl) { /* M08 */
+		svm_nested_records(b, n->b02);
+		b->dbgctl = v->dbg.debugctl;
+	}
 	n->b01->cr2 = n->b02->cr2; /* no part of the host state: #VMEXIT leaves L2's */
 	*(n->in.np_control & VMCB_NP_ENABLE ? &b->g_pat : &n->b01->g_pat) = n->b02->g_pat;
 	memset(hw->floor, 0, sizeof(hw->floor));
@@ -160,11 +168,24 @@ static void take_event(struct vcpu *v, const struct svm_nested *n)
 		v->rip = n->in.nrip; /* what such a CPU pushes */
 }
 
+/* VMRUN and #VMEXIT switch DEBUGCTL and its records only with LBR virtualization on, which only a VM with debugctl=emulate is told of. Without, L2 runs on with
+ * what L1 has: source document 2 (M08, S07). Reserved bits are stripped as L1's own WRMSR would. */
+static void enter_debugctl(struct vcpu *v, struct svm_nested *n)
+{
+	n->own_debugctl = v->dbg.soft && (n->in.lbr_control & VMCB_LBR_ENABLE);
+	if (!n->own_debugctl)
+		return;
+	svm_nested_records(n->b02, &n->in);
+	n->host.debugctl = v->dbg.debugctl;
+	dbg_wrmsr_debugctl(&v->dbg, n->in.dbgctl & (DEBUGCTL_LBR | DEBUGCTL_BTF | DEBUGCTL_BUS_LOCK));
+}
+
 static void enter_l2(struct vcpu *v, struct svm_nested *n)
 {
 	const struct vmcb *in = &n->in;
 
 	svm_nested_merge(v, n);
+	enter_debugctl(v, n);
 	svm_hw(v)->svme = EFER_SVME;
 	svm_nested_regs(v, in->rip, in->rsp, in->rax, in->rflags);
 	v->dbg.dr6 = dbg_dr6_fix(in->dr6, v->dbg.feat); /* M03 */
@@ -300,12 +321,12 @@ static void nested_insn(struct vcpu *v)
 
 static void nested_cpuid(struct vcpu *v, uint32_t leaf, uint32_t sub, struct cpuid_regs *r)
 {
-	(void)v;
 	(void)sub;
 	if (leaf == 0x80000001)
 		r->ecx |= CPUID_81_ECX_SVM;
 	if (leaf == 0x8000000a)
-		*r = (struct cpuid_regs){ .eax = 1, .ebx = SVM_NESTED_ASIDS, .edx = CPUID_SVM_EDX_NPT | (svm_feat.edx & CPUID_SVM_EDX_NRIPS) };
+		*r = (struct cpuid_regs){ .eax = 1, .ebx = SVM_NESTED_ASIDS, .edx = CPUID_SVM_EDX_NPT | (svm_feat.edx & CPUID_SVM_EDX_NRIPS) |
+							       (v->dbg.soft ? CPUID_SVM_EDX_LBRV : 0) };
 }
 
 static int write_vm_cr(struct vcpu *v, struct svm_nested *n, uint64_t val)
@@ -374,6 +395,7 @@ static void nested_reset(struct vcpu *v)
 	n->vm_cr = v->vm->nested == NESTED_LOCKED ? VM_CR_SVMDIS | VM_CR_LOCK : 0;
 	n->last_ncr3 = ~0ull;
 	n->todo01 = n->todo02 = SVM_TODO_FLUSH;
+	n->own_debugctl = false;
 	v->held = 0;
 }
 

@@ -18,7 +18,8 @@ struct svm_nested {
 	/* Of the last VMRUN. */
 	uint64_t vmcb12;       /* guest-physical */
 	struct vmcb in;        /* vmcb12 as it was: read once, so that what is checked is what is used */
-	struct { uint64_t rip, rsp, rax, rflags; } host; /* L1's, behind VMRUN. All else of L1's host state stays in b01 */
+	bool own_debugctl;     /* with LBR virtualization: L2 runs with vmcb12's, and host.debugctl is L1's */
+	struct { uint64_t rip, rsp, rax, rflags, debugctl; } host; /* L1's, behind VMRUN. All else of L1's host state stays in b01 */
 	struct fetch_cache fetch01; /* of L1, while L2 runs */
 	uint32_t todo01, todo02; /* SVM_TODO_* for the block that is not in use */
 	uint32_t asid;         /* hardware's, for L2 */
@@ -41,7 +42,9 @@ void svm_nested_merge(struct vcpu *v, struct svm_nested *n);
 void svm_nested_store(const struct svm_nested *n, struct vmcb *to);
 /* The state that VMRUN switches, between two blocks. */
 void svm_nested_state(struct vmcb *to, const struct vmcb *from);
-/* The state that VMRUN does not switch, between two blocks; records: that of DEBUGCTL too, which VMLOAD and VMSAVE leave alone. */
+/* The branch records. */
+void svm_nested_records(struct vmcb *to, const struct vmcb *from);
+/* The state that VMRUN does not switch, between two blocks; records: those too, which VMLOAD and VMSAVE leave alone. */
 void svm_nested_shared(struct vmcb *to, const struct vmcb *from, bool records);
 
 /* nested_check.c: APM "Canonicalization and Consistency Checks", by what L1's CPU has. NULL, or the rule that is broken. */

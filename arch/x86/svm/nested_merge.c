@@ -32,7 +32,7 @@ static void copy_shared(struct vmcb *restrict to, const struct vmcb *restrict fr
 #define SHARED NONE
 }
 
-static void copy_records(struct vmcb *restrict to, const struct vmcb *restrict from)
+void svm_nested_records(struct vmcb *restrict to, const struct vmcb *restrict from)
 {
 #define RECORD COPY
 	VMCB_NESTED(X)
@@ -66,7 +66,7 @@ void svm_nested_shared(struct vmcb *to, const struct vmcb *from, bool records)
 {
 	copy_shared(to, from);
 	if (records)
-		copy_records(to, from);
+		svm_nested_records(to, from);
 }
 
 /* L1's map may close what drover's leaves open; the other way round it exits to drover first. So only the few words are merged in which drover leaves
@@ -129,7 +129,7 @@ void svm_nested_merge(struct vcpu *v, struct svm_nested *n)
 	either(hw, b, n->b01, &n->in);
 	copy_state(b, &n->in);
 	copy_shared(b, n->b01);
-	copy_records(b, n->b01);
+	svm_nested_records(b, n->b01);
 	b->int_state &= VMCB_INT_SHADOW;
 	b->cpl &= 3;
 	b->iopm_pa = n->b01->iopm_pa;

@@ -135,6 +135,7 @@ static void commit_ctl(struct vcpu *v, struct svm_vcpu *hw)
 	b->vintr = (b->vintr & VMCB_V_TPR) | VMCB_V_INTR_MASKING | (v->want_intr_window ? 0 : hw->vintr);
 	if (v->want_intr_window)
 		b->vintr |= VMCB_V_IRQ | VMCB_V_IGN_TPR | VMCB_V_PRIO_MAX;
+	svm_set_intercept(hw, VMCB_I_EXC, ~(1u << VEC_DB | 1u << VEC_AC | 1u << VEC_MC), v->step.catching);
 	if (s->debugctl_open != v->debugctl_open) {
 		s->debugctl_open = v->debugctl_open;
 		svm_msrpm_set(s->msrpm, MSR_DEBUGCTL, !v->debugctl_open, true);
@@ -208,6 +209,20 @@ unsigned svm_lbr_state(struct vcpu *v, uint64_t *array, bool restore)
 	return 4;
 }
 
+/* SDM, of the P6, whose names these are: the record before an exception or interrupt is copied "prior to recording the to and from addresses of" it. */
+void svm_lbr_record(struct vcpu *v, uint64_t from, uint64_t to, bool event)
+{
+	struct vmcb *b = svm_hw(v)->vmcb;
+
+	if (event) {
+		b->last_excp_from = b->br_from;
+		b->last_excp_to = b->br_to;
+	}
+	b->br_from = from;
+	b->br_to = to;
+	b->clean &= ~VMCB_CLEAN_LBR;
+}
+
 static void commit(struct vcpu *v, struct svm_vcpu *hw, uint32_t groups)
 {
 	static const uint32_t clean_of[] = {
@@ -264,7 +279,8 @@ static __attribute__((noinline)) uint32_t inject_special(struct vcpu *v, struct 
 	if (e->type >= EVENT_SOFT_INT) {
 		/* The pushed RIP is that after the instruction: from nRIP where the CPU takes it, else from RIP. */
 		v->rip += e->len;
-		b->nrip = v->rip;
+		if (svm_feat.edx & CPUID_SVM_EDX_NRIPS)
+			b->nrip = v->rip; /* one without would find it there after its next exits */
 	}
 	return type_of[e->type];
 }

@@ -234,6 +234,7 @@ const struct backend svm_backend = {
 	.dbg_given = svm_dbg_given,
 	.lbr = svm_lbr,
 	.lbr_state = svm_lbr_state,
+	.lbr_record = svm_lbr_record,
 	.nested = &svm_nested,
 	.guest_feature = HC_FEATURE_SVM,
 	.slat = &svm_slat,

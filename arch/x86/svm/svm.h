@@ -96,6 +96,7 @@ void svm_entry_refused(struct vcpu *v);
 /* backend.h: lbr, lbr_state */
 bool svm_lbr(struct vcpu *v, uint32_t msr, bool write, uint64_t *val);
 unsigned svm_lbr_state(struct vcpu *v, uint64_t *array, bool restore);
+void svm_lbr_record(struct vcpu *v, uint64_t from, uint64_t to, bool event);
 
 /* exit.c */
 void svm_decode(struct vcpu *v, struct cpu *c);

@@ -113,16 +113,18 @@ struct vmx_cpu {
 	struct vmx_vcpu *current; /* whose VMCS is current here */
 };
 
+#define VMX_LBR_MAX 98 /* lbr.c: LBR_SELECT, TOS, 32 times FROM, TO, INFO */
+
 struct vmx_vm {
 	uint64_t eptp;
 	uint16_t vpid;
 	bool flush;        /* before the next entry */
 	uint8_t *msr_bitmap;
+	uint64_t lbr[VMX_LBR_MAX]; /* branch records that are software's (lbr.c) */
 };
 
 /* MSRs that the guest uses directly and that hardware does not switch. */
 #define VMX_SWAPPED_MSRS 6
-#define VMX_LBR_MAX 98 /* lbr.c: LBR_SELECT, TOS, 32 times FROM, TO, INFO */
 
 struct vmx_vcpu {
 	uint64_t host_rsp; /* as in the VMCS. Offsets 0 and 8 are used by switch.S */
@@ -136,6 +138,7 @@ struct vmx_vcpu {
 	uint64_t vmcs_pa;
 	struct vmx_vm *vm;
 	uint64_t host_msr[VMX_SWAPPED_MSRS];
+	uint32_t exceptions; /* the bitmap that a step has put aside, or 0 */
 	bool lbr_loaded;   /* the CPU's branch records are this guest's, and newer than lbr[] */
 	uint64_t lbr[VMX_LBR_MAX];
 	struct desc_ptr host_gdt, host_idt;
@@ -210,6 +213,7 @@ void vmx_lbr_wanted(void); /* dbg.h: lbr_wanted */
 /* backend.h: lbr, lbr_state */
 bool vmx_lbr(struct vcpu *v, uint32_t msr, bool write, uint64_t *val);
 unsigned vmx_lbr_state(struct vcpu *v, uint64_t *array, bool restore);
+void vmx_lbr_record(struct vcpu *v, uint64_t from, uint64_t to, bool event);
 
 /* ---- exit.c ---- */
 /* fail: what vmx_enter returned. */

@@ -5,10 +5,13 @@
 
 /* SDM "Last Branch Record (LBR) Stack": Nehalem and later have FROM at 680 and TO at 6c0 and up; how many differs by model and is found by reading
  * them. Skylake adds the info words. Older layouts (40, 60) are not given to guests. */
-static struct {
+struct lbr_stack {
 	unsigned depth; /* 0: not of this kind */
 	bool info;
-} stack;
+};
+static struct lbr_stack stack;
+/* Of a VM whose DEBUGCTL is software's (Haswell's). Its records are never in the CPU's MSRs. */
+static const struct lbr_stack soft_stack = { .depth = 16 };
 
 #define NR_FIXED 2 /* LBR_SELECT, TOS */
 
@@ -33,26 +36,26 @@ bool vmx_lbr_known(void)
 	return stack.depth != 0;
 }
 
-static unsigned nr_msrs(void)
+static unsigned nr_msrs(const struct lbr_stack *s)
 {
-	return NR_FIXED + stack.depth * (stack.info ? 3 : 2);
+	return NR_FIXED + s->depth * (s->info ? 3 : 2);
 }
 
 _Static_assert(NR_FIXED + 32 * 3 <= VMX_LBR_MAX, "the largest stack fits");
 
-static uint32_t msr_of(unsigned i)
+static uint32_t msr_of(const struct lbr_stack *s, unsigned i)
 {
 	if (i < NR_FIXED)
 		return i ? MSR_LBR_TOS : MSR_LBR_SELECT;
 	i -= NR_FIXED;
-	return (i < stack.depth ? MSR_LBR_FROM : i < 2 * stack.depth ? MSR_LBR_TO : MSR_LBR_INFO) + i % stack.depth;
+	return (i < s->depth ? MSR_LBR_FROM : i < 2 * s->depth ? MSR_LBR_TO : MSR_LBR_INFO) + i % s->depth;
 }
 
 /* Index of an MSR of the stack, or -1. */
-static int index_of(uint32_t msr)
+static int index_of(const struct lbr_stack *s, uint32_t msr)
 {
-	for (unsigned i = 0; stack.depth && i < nr_msrs(); i++)
-		if (msr_of(i) == msr)
+	for (unsigned i = 0; s->depth && i < nr_msrs(s); i++)
+		if (msr_of(s, i) == msr)
 			return (int)i;
 	return -1;
 }
@@ -62,8 +65,8 @@ void vmx_lbr_save(struct vmx_vcpu *hw)
 {
 	if (!hw->lbr_loaded)
 		return;
-	for (unsigned i = 0; i < nr_msrs(); i++)
-		hw->lbr[i] = rdmsr(msr_of(i));
+	for (unsigned i = 0; i < nr_msrs(&stack); i++)
+		hw->lbr[i] = rdmsr(msr_of(&stack, i));
 	hw->lbr_loaded = false;
 	owner = NULL;
 }
@@ -73,8 +76,8 @@ void vmx_lbr_load(struct vmx_vcpu *hw)
 {
 	if (hw->lbr_loaded)
 		return;
-	for (unsigned i = 0; i < nr_msrs(); i++)
-		wrmsr_safe(msr_of(i), hw->lbr[i]); /* a snapshot may bring values that the CPU refuses: they stay out */
+	for (unsigned i = 0; i < nr_msrs(&stack); i++)
+		wrmsr_safe(msr_of(&stack, i), hw->lbr[i]); /* a snapshot may bring values that the CPU refuses: they stay out */
 	hw->lbr_loaded = true;
 	owner = hw;
 }
@@ -86,35 +89,61 @@ void vmx_lbr_wanted(void)
 }
 
 /* What software writes there: a filter, a place in the stack, and zeroes to clear a record. Anything else is refused, since the CPU may fault on it. */
-static bool may_write(int i, uint64_t val)
+static bool may_write(const struct lbr_stack *s, int i, uint64_t val)
 {
-	return i == 0 ? val <= 0x3ff : i == 1 ? val < stack.depth : val == 0;
+	return i == 0 ? val <= 0x3ff : i == 1 ? val < s->depth : val == 0;
+}
+
+/* The records in memory and their shape. Those of software are of the VM, whichever of its levels runs: no entry or exit switches them. */
+static uint64_t *records(struct vcpu *v, const struct lbr_stack **s)
+{
+	struct vmx_vcpu *hw = vmx_hw(v);
+
+	if (v->dbg.soft) {
+		*s = &soft_stack;
+		return hw->vm->lbr;
+	}
+	vmx_lbr_save(hw);
+	*s = &stack;
+	return hw->lbr;
 }
 
 bool vmx_lbr(struct vcpu *v, uint32_t msr, bool write, uint64_t *val)
 {
-	struct vmx_vcpu *hw = vmx_hw(v);
-	int i = index_of(msr);
+	const struct lbr_stack *s = v->dbg.soft ? &soft_stack : &stack;
+	int i = index_of(s, msr);
+	uint64_t *lbr;
 
-	if (i < 0 || (write && !may_write(i, *val)))
+	if (i < 0 || (write && !may_write(s, i, *val)))
 		return false;
-	vmx_lbr_save(hw);
+	lbr = records(v, &s);
 	if (write)
-		hw->lbr[i] = *val;
+		lbr[i] = *val;
 	else
-		*val = hw->lbr[i];
+		*val = lbr[i];
 	return true;
+}
+
+/* Only with v->dbg.soft. */
+void vmx_lbr_record(struct vcpu *v, uint64_t from, uint64_t to, bool event)
+{
+	uint64_t *lbr = vmx_hw(v)->vm->lbr, *tos = &lbr[1];
+
+	(void)event; /* one record like any other */
+	*tos = (*tos + 1) % soft_stack.depth;
+	lbr[NR_FIXED + *tos] = from;
+	lbr[NR_FIXED + soft_stack.depth + *tos] = to;
 }
 
 unsigned vmx_lbr_state(struct vcpu *v, uint64_t *array, bool restore)
 {
-	struct vmx_vcpu *hw = vmx_hw(v);
+	const struct lbr_stack *s;
+	uint64_t *lbr = records(v, &s);
 
-	vmx_lbr_save(hw);
-	for (unsigned i = 0; i < nr_msrs(); i++)
+	for (unsigned i = 0; i < nr_msrs(s); i++)
 		if (restore)
-			hw->lbr[i] = array[i];
+			lbr[i] = array[i];
 		else
-			array[i] = hw->lbr[i];
-	return nr_msrs();
+			array[i] = lbr[i];
+	return nr_msrs(s);
 }

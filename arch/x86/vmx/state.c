@@ -186,10 +186,25 @@ static void commit_dbg(struct vcpu *v, struct vmx_vcpu *hw)
 	v->dbg.vm_dirty = false;
 }
 
+/* All exceptions exit during a step. */
+static void catch_exceptions(struct vmx_vcpu *hw, bool on)
+{
+	if (on == (hw->exceptions != 0))
+		return;
+	if (on) {
+		hw->exceptions = vmcs_read32(VMCS_EXCEPTION_BITMAP);
+		vmcs_write(VMCS_EXCEPTION_BITMAP, 0xffffffff);
+	} else {
+		vmcs_write(VMCS_EXCEPTION_BITMAP, hw->exceptions);
+		hw->exceptions = 0;
+	}
+}
+
 static void commit_ctl(const struct vcpu *v, struct vmx_vcpu *hw)
 {
 	uint8_t *read_low = hw->vm->msr_bitmap;
 
+	catch_exceptions(hw, v->step.catching);
 	set_proc(hw, PROC_INTR_WINDOW, v->want_intr_window);
 	set_proc(hw, PROC_NMI_WINDOW, v->want_nmi_window);
 	if (v->level)

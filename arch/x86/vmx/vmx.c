@@ -413,6 +413,7 @@ const struct backend vmx_backend = {
 	.dbg_given = vmx_dbg_given,
 	.lbr = vmx_lbr,
 	.lbr_state = vmx_lbr_state,
+	.lbr_record = vmx_lbr_record,
 	.nested = &vmx_nested,
 	.guest_feature = HC_FEATURE_VMX,
 	.slat = &ept_format,

@@ -1,0 +1,131 @@
+/* SPDX-License-Identifier: MIT */
+/* Symptom: a guest's guest runs with its hypervisor's DEBUGCTL, or the hypervisor finds its branch records overwritten; or the other way round, what the
+ * hypervisor shares on purpose is gone.
+ * Cause: VMRUN and #VMEXIT switch DEBUGCTL and the records only with LBR virtualization on; without, both levels have one register.
+ * Who had it: Linux KVM's nested SVM until svm_copy_lbrs (kvm-unit-tests 544c2332); the register that is shared is source document 2.
+ * Rules: M08, M09, A30, A31. Needs LBR virtualization: drover's `debugctl=emulate`, or silicon. */
+#include "tests/guest/l1.h"
+
+#define MSR_BR_FROM 0x1dbu
+#define C_LBR 0xb8 /* APM, appendix B: LBR virtualization enable, and in the save area DEBUGCTL and the records */
+#define S_DBGCTL 0x670
+#define S_BR_FROM 0x678
+
+#define READ "mov $0x1d9, %ecx; rdmsr; mov %eax, %esi;"
+#define OFF "mov $0x1d9, %ecx; xor %eax, %eax; xor %edx, %edx; wrmsr;"
+
+CODE64(m08_read, READ L2_END)
+CODE64(m08_jump, ".globl m08_from; m08_from: jmp 1f; nop; .globl m08_to; m08_to: 1:" READ L2_END)
+CODE64(m08_jump_off, ".globl m08_ofrom; m08_ofrom: jmp 1f; nop; .globl m08_oto; m08_oto: 1:" OFF L2_END)
+CODE64(m08_flow, "nop; nop; jmp 1f; nop; 1: nop; nop;" L2_END)
+LABEL(m08_from);
+LABEL(m08_to);
+LABEL(m08_ofrom);
+LABEL(m08_oto);
+
+static uint64_t want_ctl, got_ctl, got_from, got_to;
+static bool lbrv;
+static uint8_t *block;
+
+static void put(uint8_t *b, unsigned at, uint64_t v) { *(volatile uint64_t *)(b + at) = v; }
+static uint64_t get(const uint8_t *b, unsigned at) { return *(const volatile uint64_t *)(b + at); }
+
+static void tweak(uint8_t *b)
+{
+	block = b;
+	put(b, C_LBR, lbrv);
+	put(b, S_DBGCTL, want_ctl);
+	put(b, S_BR_FROM, 0x1111);
+	put(b, S_BR_FROM + 8, 0x2222);
+}
+
+static uint64_t debugctl(void)
+{
+	uint64_t v = ~0ul;
+
+	try_rdmsr(MSR_DEBUGCTL, &v);
+	return v;
+}
+
+/* L2 with vmcb12's DEBUGCTL ctl and LBR virtualization on or not, while L1's is mine. */
+static struct l2 enter(const char *code, bool on, uint64_t ctl, uint64_t mine, uint64_t rflags, uint32_t own)
+{
+	struct l2 g = { .code = code, .tweak = tweak, .rflags = rflags, .own = own };
+
+	lbrv = on;
+	want_ctl = ctl;
+	trap_clear();
+	try_wrmsr(MSR_DEBUGCTL, mine);
+	l1_run(&g);
+	got_ctl = get(block, S_DBGCTL);
+	got_from = get(block, S_BR_FROM);
+	got_to = get(block, S_BR_FROM + 8);
+	return g;
+}
+
+static void shared(void)
+{
+	struct l2 g = enter(m08_read, false, DEBUGCTL_LBR, DEBUGCTL_BTF, 0, 0);
+	uint64_t from = 0, to = 0;
+
+	check_eq("M08.off.l2", "without LBR virtualization L2 reads what L1 has", g.regs.rsi, DEBUGCTL_BTF);
+	check_eq("M08.off.l1", "and leaves it to L1", debugctl(), DEBUGCTL_BTF);
+	check_eq("M08.off.block", "the control block's is not touched", got_ctl, DEBUGCTL_LBR);
+	g = enter(m08_jump_off, false, 0, DEBUGCTL_LBR, 0, 0);
+	check_eq("M08.off.written", "what L2 writes is L1's", debugctl(), 0);
+	try_rdmsr(MSR_BR_FROM, &from);
+	try_rdmsr(MSR_BR_FROM + 1, &to);
+	check_eq("M08.off.from", "and so are its records", from, (uint64_t)m08_ofrom);
+	check_eq("M08.off.to", "to the end", to, (uint64_t)m08_oto);
+	g = enter(m08_flow, false, 0, DEBUGCTL_BTF, FL_TF, 1u << VEC_DB);
+	check_trace("M08.off.btf", "L1's BTF steps L2 by branches", m08_flow, "DB+5/ffff4ff0;DB+6/ffff4ff0;DB+7/ffff4ff0");
+	try_wrmsr(MSR_DEBUGCTL, 0);
+}
+
+static void switched(void)
+{
+	uint64_t from = 0, to = 0;
+	struct l2 g;
+
+	try_rdmsr(MSR_BR_FROM, &from); /* left by shared() */
+	g = enter(m08_jump, true, DEBUGCTL_LBR, 0, 0, 0);
+	check_eq("M08.on.l2", "with it L2 has the control block's", g.regs.rsi, DEBUGCTL_LBR);
+	check_eq("M08.on.saved", "which the exit stores", got_ctl, DEBUGCTL_LBR);
+	check_eq("M08.on.from", "with the last branch", got_from, (uint64_t)m08_from);
+	check_eq("M08.on.to", "to the end", got_to, (uint64_t)m08_to);
+	check_eq("M08.on.l1", "L1 has its own again", debugctl(), 0);
+	try_rdmsr(MSR_BR_FROM, &to);
+	check_eq("M08.on.records", "and its own records", to, from);
+	g = enter(m08_jump, true, 0, DEBUGCTL_BTF, 0, 0);
+	check_eq("M08.on.zero", "0 in the control block is 0 in L2", g.regs.rsi, 0);
+	check_eq("M08.on.kept", "records that nobody made are those of the block", got_from, 0x1111);
+	check_eq("M08.on.l1.btf", "L1's BTF comes back", debugctl(), DEBUGCTL_BTF);
+	g = enter(m08_read, true, DEBUGCTL_LBR | 0xff40, 0, 0, 0);
+	check_eq("M08.on.reserved", "reserved bits are dropped", g.regs.rsi, DEBUGCTL_LBR);
+	g = enter(m08_flow, true, 0, DEBUGCTL_BTF, FL_TF, 1u << VEC_DB);
+	check_trace("M08.on.step", "L1's BTF does not reach L2", m08_flow,
+		    "DB+1/ffff4ff0;DB+2/ffff4ff0;DB+5/ffff4ff0;DB+6/ffff4ff0;DB+7/ffff4ff0");
+	g = enter(m08_flow, true, DEBUGCTL_BTF, 0, FL_TF, 0);
+	check_eq("M08.on.exit", "a #DB that L1 asks for comes at the branch", g.exit.kind == L1_EXCEPTION ? g.exit.vector : 99, VEC_DB);
+	check_eq("M08.on.exit.rip", "behind the first jump", g.rip - (uint64_t)m08_flow, 5);
+	check_eq("M08.on.exit.dr6", "a step", g.dr6, DR6_INIT | DR6_BS);
+}
+
+SCENARIO(m08_lbrv, "LBR virtualization decides whose DEBUGCTL a guest's guest has", SCN_NESTED)
+{
+	uint32_t r[4];
+
+	if (!env.amd)
+		scenario_skip("SVM's LBR virtualization");
+	l1_begin();
+	cpuid(0x8000000a, 0, r);
+	if (!(r[3] >> 1 & 1) || try_wrmsr(MSR_DEBUGCTL, DEBUGCTL_LBR) != NO_FAULT || debugctl() != DEBUGCTL_LBR) {
+		l1_end();
+		scenario_skip("no LBR virtualization here");
+	}
+	db.anywhere = true;
+	shared();
+	switched();
+	try_wrmsr(MSR_DEBUGCTL, 0);
+	l1_end();
+}
