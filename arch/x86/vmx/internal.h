@@ -118,6 +118,8 @@ struct vmx_vm {
 	uint16_t vpid;
 	bool flush;        /* before the next entry */
 	uint8_t *msr_bitmap;
+	uint16_t open[16]; /* 64-bit words of it that may have a 0 in them: all others are ones */
+	uint16_t nr_open;
 };
 
 /* MSRs that the guest uses directly and that hardware does not switch. */
