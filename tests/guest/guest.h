@@ -85,6 +85,7 @@ struct env {
 	bool lab;         /* lab hypercalls available */
 	bool svm, vmx;    /* drover's backend; both false on bare */
 	bool amd, intel;  /* vendor string (AMD includes Hygon) */
+	unsigned level;   /* drovers below; 0: none */
 	bool nested;      /* drover lets this guest be a hypervisor: CPUID has SVM or VMX */
 	bool rtm, bld;    /* CPUID 7.0: EBX[11], ECX[24]: gate DR6.RTM, DR6.BLD */
 	bool dbext;       /* CPUID 80000001 ECX[26]: DR address masks C0011027, C0011019-1B */

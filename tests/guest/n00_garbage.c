@@ -58,7 +58,7 @@ static void fields(void)
 	static const uint16_t top[] = { 0x14, 0x30, 0x30, 0x28 };
 	unsigned entered = 0, refused = 0;
 
-	for (unsigned i = 0; i < ROUNDS; i++) {
+	for (unsigned i = 0; i < (env.level > 1 ? ROUNDS / 5 : ROUNDS); i++) { /* with two drovers below an access costs fifty exits */
 		uint64_t width = next() >> 20 & 3, type = next() >> 20 & 3, field;
 
 		field = width << 13 | type << 10 | ((next() >> 20) % top[type]) << 1;

@@ -1,8 +1,12 @@
 # SPDX-License-Identifier: MIT
 """drover on drover: the whole suite in the upper one, what the upper one finds when it boots as a guest, and upper ones with a bug planted."""
 
+import re
+
 import badinput
 import bench
+import job
+import ktap
 import planted
 import rungs
 
@@ -59,9 +63,36 @@ def bench_turns_red():
     return [1, 0, 0] if red else [0, 1, 0]
 
 
+def console_costs(log):
+    """(lines of the uppermost VM, its exits, exits of the VM that the upper drover runs in), of a run with two drovers."""
+    upper = ktap.said_by(log, rungs.INNER, 1)
+    lines = len(ktap.split_vms(upper, 2).get("guest", []))
+    exits = [re.findall(pattern, text, re.MULTILINE) for pattern, text in (
+        (r"^drover: vm guest: (\d+) exits", upper), (r"^drover: vm inner: (\d+) exits", log.replace("\r", "")))]
+    return (lines, *(int(found[0]) if found else 0 for found in exits))
+
+
+def console_is_good(lines, top, below):
+    """A line is an exit at each level: two with start-up, and the dozen that an upper drover makes of each. A byte for an exit would be sixty times that."""
+    return lines > 50 and lines <= top <= 2 * lines and top < below <= 20 * lines
+
+
+def console():
+    """A line of the console costs an exit at each level, not a byte; (passed, failed, skipped)."""
+    rung = rungs.RUNGS["nest2-svm-qemu"]
+    if rungs.absent(rung):
+        return [0, 0, 1]
+    run = rungs.runs(rung, "list")[0]
+    run.name = "list"
+    costs = console_costs(job.execute(run).log)
+    good = console_is_good(*costs)
+    print("nested: %s console on %s: %d lines, %d exits of their VM, %d of the upper drover" % ("ok" if good else "FAIL", rung.name, *costs))
+    return [1, 0, 0] if good else [0, 1, 0]
+
+
 def check(run_rungs):
     """(passed, failed, skipped). run_rungs: runs and prints rungs, returns their counts."""
     counts = [run_rungs(rungs.NEST_RUNGS), badinput.run_cases(cases())]
     made, _ = planted.plant_all(planted.NESTED_PLANTS, "nested")
-    counts += [made, bench_turns_red()]
+    counts += [made, bench_turns_red(), console()]
     return [sum(values) for values in zip(*counts)]

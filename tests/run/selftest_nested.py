@@ -79,6 +79,14 @@ class NestedTests(unittest.TestCase):
         self.assertEqual((failed(3000, None), failed(3000, l2_exit=299), failed(3000, l2_exit=501)), (2, 1, 1))
         self.assertEqual(bench.judge_nested(300, {})[1], 2)
 
+    def test_console(self):
+        """An exit for a byte fails, at either level."""
+        def good(lines, top, below):
+            log = "".join("[L1:inner] [L2:guest] line\n" for _ in range(lines)) + "[L1:inner] drover: vm guest: %d exits\n" % top
+            return nested.console_is_good(*nested.console_costs(log + "drover: vm inner: %d exits\n" % below))
+        self.assertEqual([good(*c) for c in ((100, 130, 1200), (100, 6000, 1200), (100, 130, 7000), (0, 0, 0), (100, 50, 1200))],
+                         [True, False, False, False, False])
+
     def test_cases(self):
         """Names are unique, codes exist, both vendors' locks are asked for."""
         names = [(c.where, c.name) for c in nested.cases()]

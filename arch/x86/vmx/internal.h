@@ -121,6 +121,8 @@ struct vmx_vm {
 	bool flush;        /* before the next entry */
 	uint8_t *msr_bitmap;
 	uint64_t lbr[VMX_LBR_MAX]; /* branch records that are software's (lbr.c) */
+	uint16_t open[16]; /* 64-bit words of it that may have a 0 in them: all others are ones */
+	uint16_t nr_open;
 };
 
 /* MSRs that the guest uses directly and that hardware does not switch. */

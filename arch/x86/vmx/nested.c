@@ -201,14 +201,26 @@ static void vmptrst12(struct vcpu *v, struct nvmx *n)
 
 /* ---- VMREAD, VMWRITE ---- */
 
+/* An encoding is width (bits 14:13), type (11:10), index (9:1; no field has one above 63) and access type (0). A guest hypervisor makes dozens of these
+ * accesses per exit: no search. */
+#define SLOT(encoding) ((((encoding) >> 13 & 3) << 2 | ((encoding) >> 10 & 3)) << 6 | ((encoding) >> 1 & 0x3f))
+#define SLOT_BITS 0x6c7full
+static const uint8_t index_of[1024] = {
+#define VMCS(name, encoding, width, kind, nested) [SLOT(encoding)] = N12_##name + 1,
+#include "arch/x86/def/vmcs.def"
+#undef VMCS
+};
+_Static_assert(N12_NR < 255, "index_of");
+
 /* The index of an encoding, or -1. Bit 0: the upper half of a 64-bit field. */
 static int find_field(uint64_t encoding, bool *high)
 {
+	unsigned i = encoding & ~SLOT_BITS ? 0 : index_of[SLOT(encoding)];
+
 	*high = encoding & 1;
-	for (unsigned i = 0; i < N12_NR; i++)
-		if (n12_fields[i].field == (encoding & ~1ull) && n12_fields[i].kind != N12_NONE && (!*high || n12_fields[i].width == 64))
-			return (int)i;
-	return -1;
+	if (i == 0 || n12_fields[i - 1].kind == N12_NONE || (*high && n12_fields[i - 1].width != 64))
+		return -1;
+	return (int)i - 1;
 }
 
 static void vmread12(struct vcpu *v, struct nvmx *n)

@@ -93,7 +93,6 @@ struct nvmx {
 	struct vmx_vcpu *hw1, *hw2;
 	struct vmx_vm *vm2;
 	struct n12_region *image; /* where a region is checked before it is believed */
-	uint8_t *msr_bitmap12;    /* the guest hypervisor's, as of the last entry */
 
 	/* Level 1. */
 	bool run_pending;       /* VMLAUNCH has switched the level, and the nested guest has not run yet (N21) */

@@ -47,14 +47,18 @@ static bool wants_io(const struct vcpu *v, const struct nvmx *n)
 	return false;
 }
 
-/* As of the entry: hardware reads the map as it is at the access, but nobody writes it while the nested guest runs. */
+/* A bitmap that is not memory reads as ones. */
 static bool wants_msr(const struct vcpu *v, const struct nvmx *n, bool write)
 {
 	uint32_t msr = (uint32_t)v->r[GPR_RCX], i = msr & 0x1fff;
+	uint8_t bits = 0xff;
 
 	if (msr - i != 0 && msr - i != 0xc0000000)
 		return true;
-	return n->msr_bitmap12[(write ? 2048u : 0u) + (msr >= 0xc0000000 ? 1024u : 0u) + i / 8] >> i % 8 & 1;
+	if (!(V12(n, PROC_CTL) & PROC_MSR_BITMAPS))
+		return true;
+	gmem_read(v->vm, (struct gpa){ V12(n, MSR_BITMAP) + (write ? 2048u : 0u) + (msr >= 0xc0000000 ? 1024u : 0u) + i / 8 }, &bits, 1);
+	return bits >> i % 8 & 1;
 }
 
 static uint64_t cr_value(const struct vcpu *v)

@@ -113,14 +113,21 @@ void nvmx_save_copied(struct nvmx *n)
 
 /* ---- MSR bitmap ---- */
 
+/* Only the few words in which drover's leaves something open; the rest was ones from the start. */
 void nvmx_merge_msr_bitmap(struct vcpu *v, struct nvmx *n)
 {
-	const uint64_t *own = (const uint64_t *)(const void *)n->hw1->vm->msr_bitmap, *theirs = (const uint64_t *)(const void *)n->msr_bitmap12;
+	const struct vmx_vm *vm1 = n->hw1->vm;
+	const uint64_t *own = (const uint64_t *)(const void *)vm1->msr_bitmap;
 	uint64_t *both = (uint64_t *)(void *)n->vm2->msr_bitmap;
+	bool has = V12(n, PROC_CTL) & PROC_MSR_BITMAPS;
 
-	if (!(V12(n, PROC_CTL) & PROC_MSR_BITMAPS) || !gmem_read(v->vm, (struct gpa){ V12(n, MSR_BITMAP) }, n->msr_bitmap12, 4096))
-		memset(n->msr_bitmap12, 0xff, 4096);
-	for (unsigned i = 0; i < 4096 / 8; i++)
-		both[i] = own[i] | theirs[i];
+	for (unsigned k = 0; k < vm1->nr_open; k++) {
+		unsigned i = vm1->open[k];
+		uint64_t theirs = ~0ull;
+
+		if (has)
+			gmem_read(v->vm, (struct gpa){ V12(n, MSR_BITMAP) + i * 8 }, &theirs, 8);
+		both[i] = own[i] | theirs;
+	}
 	n->vm2->msr_bitmap[MSR_DEBUGCTL / 8] |= 1u << MSR_DEBUGCTL % 8; /* the lab's opening is for the guest itself */
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Nested VMX: what a vcpu needs for it, and the interface to the machine model. */
+#include "arch/lib/string.h"
 #include "arch/x86/def/cr.h"
 #include "arch/x86/pmem.h"
 #include "arch/x86/vmx/nested.h"
@@ -41,7 +42,6 @@ static void destroy(struct vcpu *v)
 		pmem_free(n->vm2->msr_bitmap, PAGE_SIZE);
 	pmem_free(n->vm2, sizeof(*n->vm2));
 	pmem_free(n->image, PAGE_SIZE);
-	pmem_free(n->msr_bitmap12, PAGE_SIZE);
 	pmem_free(n, sizeof(*n));
 	v->nested = NULL;
 }
@@ -58,12 +58,12 @@ static bool init(struct vcpu *v)
 	n->hw2 = pmem_alloc(sizeof(*n->hw2), PAGE_SIZE);
 	n->vm2 = pmem_alloc(sizeof(*n->vm2), PAGE_SIZE);
 	n->image = pmem_alloc(PAGE_SIZE, PAGE_SIZE);
-	n->msr_bitmap12 = pmem_alloc(PAGE_SIZE, PAGE_SIZE);
-	if (!n->hw2 || !n->vm2 || !n->image || !n->msr_bitmap12 || !nvmx_ept_init(n))
+	if (!n->hw2 || !n->vm2 || !n->image || !nvmx_ept_init(n))
 		return false;
 	n->vm2->msr_bitmap = pmem_alloc(PAGE_SIZE, PAGE_SIZE);
 	if (!n->vm2->msr_bitmap)
 		return false;
+	memset(n->vm2->msr_bitmap, 0xff, PAGE_SIZE);
 	n->vm2->eptp = n->hw1->vm->eptp;
 	n->vm2->vpid = n->hw1->vm->vpid | 0x8000; /* a tag of its own: the same EPT and other page tables */
 	n->hw2->vm = n->vm2;

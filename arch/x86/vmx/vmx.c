@@ -169,6 +169,16 @@ static void bitmap_open(uint8_t *map, uint32_t msr, bool rd, bool wr)
 		map[2048 + at] &= keep;
 }
 
+/* What a guest hypervisor's bitmap is merged into; the rest of drover's is ones whatever it says (nested_merge.c). */
+static void note_open_words(struct vmx_vm *p)
+{
+	const uint64_t *w = (const uint64_t *)(const void *)p->msr_bitmap;
+
+	for (unsigned i = 0; i < PAGE_SIZE / 8 && p->nr_open < sizeof(p->open) / sizeof(p->open[0]); i++)
+		if (w[i] != ~0ull || i == MSR_DEBUGCTL / 64) /* the lab opens that for a while */
+			p->open[p->nr_open++] = (uint16_t)i;
+}
+
 static void bitmap_init(uint8_t *map)
 {
 	static const uint32_t both[] = { MSR_FS_BASE, MSR_GS_BASE, MSR_KERNEL_GS_BASE, MSR_STAR, MSR_LSTAR, MSR_CSTAR, MSR_SFMASK,
@@ -196,6 +206,7 @@ static bool vmx_vm_init(struct vm *vm)
 		return false;
 	}
 	bitmap_init(p->msr_bitmap);
+	note_open_words(p);
 	p->eptp = vm->slat_root | MEMTYPE_WB | 3 << 3; /* page-walk length - 1; no accessed/dirty bits */
 	p->vpid = (uint16_t)(vm->id + 1);              /* 0 is the host's */
 	p->flush = true;                               /* an earlier VM may have had this root or this VPID */
