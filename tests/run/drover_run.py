@@ -75,7 +75,7 @@ def cmd_run(args):
         if "dbg=%s" % policy in args.options.split():
             rung = rungs.RUNGS.get("%s-%s" % (rung.name, policy), rung)
     whole = args.scenario == "all"
-    run = rungs.runs(rung, args.scenario, args.options)[0]
+    run = rungs.runs(rung, args.scenario, args.options, args.guest)[0]
     run.rung, run.name = "run", rung.name  # logs of its own: those of make check are evidence
     problem = planted.run_live(args.mutant, run) if args.mutant else ""
     if problem:
@@ -194,6 +194,7 @@ def parser():
     sub.add_argument("--backend", choices=("", "auto", "svm", "vmx"), default="")
     sub.add_argument("--scenario", default="all")
     sub.add_argument("--options", default="", help="more options for drover's own command line")
+    sub.add_argument("--guest", default="", help="more words for the guest's command line: seed=, count=")
     sub.add_argument("--mutant", default="", help="a bug of tests/host/mutants to plant, by name")
     sub.set_defaults(call=cmd_run)
     sub = subs.add_parser("check", help="one part of make check")

@@ -5,6 +5,8 @@ PLATFORM ?=
 BACKEND ?=
 SCENARIO ?= all
 OPTIONS ?=
+# More words for the guest's command line: seed=, count=.
+GUEST ?=
 # A bug of tests/host/mutants to plant, by name: seen live.
 MUTANT ?=
 RUNNER := python3 tests/run/drover_run.py
@@ -33,7 +35,7 @@ DEPS_FIRST := $(filter deps,$(MAKECMDGOALS))
 run: | $(DEPS_FIRST)
 	$(need)
 	$(build)
-	@$(RUNNER) run --platform "$(PLATFORM)" --backend "$(BACKEND)" --scenario "$(SCENARIO)" --options "$(OPTIONS)" --mutant "$(MUTANT)"
+	@$(RUNNER) run --platform "$(PLATFORM)" --backend "$(BACKEND)" --scenario "$(SCENARIO)" --options "$(OPTIONS)" --mutant "$(MUTANT)" --guest "$(GUEST)"
 
 bench: | $(DEPS_FIRST)
 	$(need)

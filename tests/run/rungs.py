@@ -66,12 +66,12 @@ def with_policies(base):
 RUNGS.update({r.name: r for name in ("svm-qemu", "vmx-bochs") for r in with_policies(RUNGS[name])})
 
 
-def modules(scenarios="all"):
+def modules(scenarios="all", words=""):
     """What drover runs: the guest alone; then, when all is asked for, one that is a hypervisor itself, and two VMs that share a CPU."""
     nested = ""
     if NESTED.match(scenarios):
         nested = "nested=locked " if scenarios in LOCKED else "nested=on "
-    one = ((GUEST, "vm=l2 mem=32 lab %s-- scenario=%s" % (nested, scenarios)),)
+    one = ((GUEST, ("vm=l2 mem=32 lab %s-- scenario=%s %s" % (nested, scenarios, words)).strip()),)
     if scenarios != "all":
         return one
     one += ((GUEST, "vm=l1 mem=32 lab nested=on -- scenario=nested"),
@@ -80,7 +80,7 @@ def modules(scenarios="all"):
                   (GUEST, "vm=b mem=16 lab group=1 -- scenario=peer"))
 
 
-def runs(rung, scenarios="all", options=""):
+def runs(rung, scenarios="all", options="", words=""):
     """The emulator runs of a rung."""
     # QEMU TCG counts instructions (icount), so that host interrupts come at the same places and each run is the same.
     common = dict(rung=rung.name, name="main", platform=rung.platform, vendor=rung.vendor, timeout=rung.timeout,
@@ -88,11 +88,11 @@ def runs(rung, scenarios="all", options=""):
     if rung.platform == "bochs":
         common["mem"] = 128
     if not rung.backend:
-        return [job.Run(kernel=GUEST, cmdline="scenario=%s" % scenarios, bare=True, **common)]
+        return [job.Run(kernel=GUEST, cmdline=("scenario=%s %s" % (scenarios, words)).strip(), bare=True, **common)]
     if rung.policy and "dbg=" not in options:
         options = ("dbg=%s %s" % (rung.policy, options)).strip()
     return [job.Run(kernel=DROVER, cmdline=("backend=%s %s" % (rung.backend, options)).strip(),
-                    modules=modules(scenarios), **common)]
+                    modules=modules(scenarios, words), **common)]
 
 
 def absent(rung):
