@@ -60,6 +60,8 @@ PLANTS = (
     Plant("NS18-gif-lost", "m13_snapshot", ("svm-qemu",)),
     Plant("NS19-l1-step", "m13_snapshot", ("svm-qemu",)),
     Plant("B48-nsvm", "m13_snapshot", ("svm-qemu",)),
+    Plant("NS20-ins-rights", "m00_npt", ("svm-qemu",)),
+    Plant("NS21-ins-where", "m00_npt", ("svm-qemu",)),
     Plant("B12-nested", "n13_general_detect", ("vmx-bochs",)),
     Plant("B47-load", "n03_load_debug", ("vmx-bochs",)),
     Plant("B47-save", "n05_save_debug", ("vmx-bochs",)),
