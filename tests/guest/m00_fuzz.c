@@ -12,7 +12,7 @@
 #define COUNT 3000u
 #define BURST 100u
 
-enum { C_MISC1 = 0x0c, C_MISC2 = 0x10, C_IOPM = 0x40, C_VINTR = 0x60, C_TLB = 0x5c, C_NP = 0x90, C_NCR3 = 0xb0, S_IDTR = 0x480, S_EFER = 0x4d0, S_CR4 = 0x548, S_CR3 = 0x550, S_CR0 = 0x558, S_RSP = 0x5d8 };
+enum { C_MISC1 = 0x0c, C_MISC2 = 0x10, C_IOPM = 0x40, C_VINTR = 0x60, C_TLB = 0x5c, C_NP = 0x90, C_NCR3 = 0xb0, S_IDTR = 0x480, S_EFER = 0x4d0, S_CR4 = 0x548, S_CR3 = 0x550, S_CR0 = 0x558, S_RIP = 0x578, S_RSP = 0x5d8 };
 
 CODE64(m00_fuzz_code, "rdtsc; xchg %rax, (%rbx); sti; nop; push %r8; popf; pushf; str %ax; mov %r8, %dr0; mov %cr8, %rax; mov $0x80, %edx;"
 	"mov %rbx, %rdi; mov %rbx, %rsi; mov $3, %ecx; rep insb; outsl; in %dx, %al;" L2_END)
@@ -27,6 +27,7 @@ PAGES(idt, 1);
 enum { BOX_ROOT, BOX_PDPT, BOX_PD, BOX_STACK, BOX_DATA, BOX_NR };
 static uint64_t box[BOX_NR][512] __attribute__((aligned(32768))); /* all that L2 may write: its own page tables, stack, data */
 static bool flush;
+static uint64_t entered_rip, entered_rsp;
 extern uint64_t boot_pml4[512];
 
 /* Fields that L0 looks at. The rest of the page is reserved or another feature's. */
@@ -128,6 +129,8 @@ static void noise(uint8_t *b)
 		ncr3 = *at(b, C_NCR3) = (uint64_t)tables[pick(2) ? 0 : pick(6)] | (pick(8) ? 0 : rnd() & 0xfff);
 	}
 	way_back(b, ncr3, iopm);
+	entered_rip = *at(b, S_RIP);
+	entered_rsp = *at(b, S_RSP);
 	if (flush) /* of what a sane one with rights may have left */
 		b[C_TLB] = 1;
 	flush = false;
@@ -199,7 +202,7 @@ static unsigned sane(const struct l1_is *was)
 
 SCENARIO(m00_fuzz, "control blocks, tables and pointers of nonsense: L1 comes back, and a sane L2 runs", SCN_NESTED | SCN_DROVER)
 {
-	unsigned count = env.count ? (unsigned)env.count : COUNT, refused = 0, sane_bad = 0, pointers_bad = 0, bursts = 0, done = 0, ended = 0;
+	unsigned count = env.count ? (unsigned)env.count : COUNT, refused = 0, sane_bad = 0, pointers_bad = 0, bursts = 0, done = 0, ended = 0, leaked = 0;
 	struct l1_is was;
 
 	l1_begin();
@@ -225,6 +228,7 @@ SCENARIO(m00_fuzz, "control blocks, tables and pointers of nonsense: L1 comes ba
 
 		l1_run(&g);
 		refused += g.exit.kind == L1_INVALID;
+		leaked += g.exit.kind == L1_INVALID && (*at(l1_block(0), S_RIP) != entered_rip || *at(l1_block(0), S_RSP) != entered_rsp);
 		ended += g.exit.kind == L1_CPUID;
 		write_dr7(DR7_INIT);
 		write_dr6(DR6_INIT);
@@ -240,6 +244,7 @@ SCENARIO(m00_fuzz, "control blocks, tables and pointers of nonsense: L1 comes ba
 	note("seed %lu: %u entries, %u refused, %u at CPUID, %u bursts", env.seed, done, refused, ended, bursts);
 	check_eq("HP.fuzz", "L1 comes back each time", done, count);
 	check("HP.fuzz.refused", "some entries are refused", refused > count / 50);
+	check_eq("HP.fuzz.leaked", "and leave the block's RIP and RSP as they were: L0 has none of its own to show", leaked, 0);
 	check("HP.fuzz.entered", "others run to their end, or to a handler", ended > count / 50);
 	check_eq("HP.fuzz.sane", "after each burst a sane L2 runs, L1's state is its own, and drover's audit of it is clean", sane_bad, 0);
 	check_eq("HP.fuzz.pointers", "pointers that are no memory: #GP, and blocks of nonsense load", pointers_bad, 0);

@@ -28,7 +28,7 @@ PROOFS = {
 
 
 # Scenarios with a hypervisor of their own.
-NESTED = re.compile(r"[nm]\d\d_|nested$")
+NESTED = re.compile(r"[nm]\d\d_|h11_nested|nested$")
 LOCKED = ("n00_locked", "m00_locked")  # want a firmware that has locked it off
 
 
