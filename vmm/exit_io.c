@@ -4,6 +4,7 @@
 
 #include "arch/x86/def/cr.h"
 #include "arch/x86/def/exitcode.h"
+#include "vmm/backend.h"
 #include "vmm/bus.h"
 #include "vmm/fetch.h"
 #include "vmm/gva.h"
@@ -151,6 +152,8 @@ static __attribute__((noinline)) void string_io(struct vcpu *v)
 	case GVA_OK: break;
 	case GVA_FAULT: return;
 	case GVA_NO_MEMORY:
+		if (v->level && v->miss.valid && v->be->nested->miss && v->be->nested->miss(v))
+			return;
 		vcpu_stop(v, EXIT_BADMEM, "touched memory that it does not have: string I/O at linear=0x%lx rip=0x%lx", s.at.v, v->rip);
 		return;
 	}

@@ -7,11 +7,25 @@
 #include "vmm/backend.h"
 #include "vmm/cpuid.h"
 
+static __attribute__((noinline)) uint8_t *nested_phys(struct vcpu *v, uint64_t pa, size_t n, uint32_t access, bool table)
+{
+	const struct nested_ops *o = v->be->nested;
+	uint64_t at = pa;
+	bool there = !table && o->access ? o->access(v, &at, access) : !o->phys || o->phys(v, &at);
+	uint8_t *p = there ? gmem_ptr(v->vm, (struct gpa){ at }, n) : NULL;
+
+	if (!p) {
+		v->miss.pa = pa;
+		v->miss.access = access;
+		v->miss.table = table;
+		v->miss.valid = true;
+	}
+	return p;
+}
+
 uint8_t *gva_phys(struct vcpu *v, uint64_t pa, size_t n)
 {
-	if (v->level && v->be->nested->phys && !v->be->nested->phys(v, &pa))
-		return NULL;
-	return gmem_ptr(v->vm, (struct gpa){ pa }, n);
+	return v->level ? nested_phys(v, pa, n, 0, true) : gmem_ptr(v->vm, (struct gpa){ pa }, n);
 }
 
 static bool read_table(void *ctx, uint64_t pa, void *dst, size_t size)
@@ -87,15 +101,19 @@ static enum gva_status pieces(struct vcpu *v, struct gva a, size_t n, bool write
 	size_t done = 0;
 	unsigned nr = 0;
 
+	v->miss.valid = false;
 	while (done < n) {
 		uint64_t va = a.v + done;
 		size_t room = 4096 - (va & 4095), part = n - done < room ? n - done : room;
 
 		if (!gva_walk(v, (struct gva){ va }, access, &r[nr])) {
+			if (v->miss.valid)
+				return GVA_NO_MEMORY;
 			vcpu_raise_pf(v, va, r[nr].error);
 			return GVA_FAULT;
 		}
-		out[nr] = (struct piece){ gva_phys(v, r[nr].pa, part), part };
+		out[nr].n = part;
+		out[nr].host = v->level ? nested_phys(v, r[nr].pa, part, access & WALK_W, false) : gmem_ptr(v->vm, (struct gpa){ r[nr].pa }, part);
 		if (!out[nr].host)
 			return GVA_NO_MEMORY;
 		nr++;

@@ -298,6 +298,7 @@ static uint64_t lab_call(struct vcpu *v, uint64_t nr)
 	case HC_LAB_DEBUGGER: return debugger(&v->dbg, r);
 	case HC_LAB_DEBUGGER_HITS: return debugger_hits(v, r[GPR_RBX]);
 	case HC_LAB_POLICY: return v->dbg.policy;
+	case HC_LAB_AUDIT: return v->be->audit(v);
 	default: return HC_ENOSYS;
 	}
 }

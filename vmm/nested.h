@@ -38,6 +38,10 @@ struct nested_ops {
 	bool (*init_signal)(struct vcpu *v);
 	/* With v->level 1: where what the nested guest takes for a physical address lies in the guest's memory. False: nowhere. NULL: they are the same. */
 	bool (*phys)(struct vcpu *v, uint64_t *pa);
+	/* The same for data, with rights: access: WALK_W or 0. Sets accessed and dirty bits of the guest hypervisor's tables. NULL: as phys. */
+	bool (*access)(struct vcpu *v, uint64_t *pa, uint32_t access);
+	/* With v->level 1: v->miss is an exit to the guest hypervisor, which runs next. False: it is not. NULL: never. */
+	bool (*miss)(struct vcpu *v);
 	/* Guest-physical memory of the guest has been remapped: translations of the nested guest that drover keeps are void. */
 	void (*flush)(struct vcpu *v);
 	/* What the backend keeps of the levels, for a snapshot (M13). state_size: its bytes; 0: there is no such thing. save: the vcpu is between two runs; each

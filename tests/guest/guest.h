@@ -95,6 +95,7 @@ struct env {
 	bool debugctl;    /* RDMSR of DEBUGCTL does not fault */
 	uint64_t mem_bytes; /* end of RAM from address 0, by the multiboot info (mem_upper) */
 	const char *cmdline;
+	uint64_t seed, count; /* seed=, count= of the command line, for scenarios of random input; 0: the scenario's own */
 };
 extern struct env env;
 

@@ -85,6 +85,22 @@ static void offer_intercepted(uint8_t *b)
 	*(uint32_t *)(void *)(b + 0x0c) |= 1u << 4;
 }
 
+/* An IDT that no shadow table has yet, behind pages of L1's window. */
+static struct { uint16_t limit; uint64_t base; } __attribute__((packed)) idtr;
+
+static void far_idt_map(void)
+{
+	__asm__ volatile("sidt %0" : "=m"(idtr));
+	for (unsigned i = 0; i < 2; i++)
+		l1_map(20 + i, (const void *)((idtr.base & ~4095ul) + i * 4096), L1_READ);
+}
+
+static void offer_far_idt(uint8_t *b)
+{
+	offer(b);
+	*(uint64_t *)(void *)(b + 0x488) = L1_WINDOW_GPA + 20 * 4096 + (idtr.base & 4095);
+}
+
 static void virtual(void)
 {
 	struct l2 g = { .code = m00_vintr, .tweak = offer };
@@ -93,6 +109,12 @@ static void virtual(void)
 	l1_run(&g);
 	check_eq("NB.virq.exit", "L2 runs to its end", g.exit.kind, L1_CPUID);
 	check_trace("NB.virq", "the virtual interrupt comes behind STI's shadow", m00_vintr, "I80+4");
+	far_idt_map();
+	g = (struct l2){ .code = m00_vintr, .tweak = offer_far_idt, .paging = true, .flush = true };
+	trap_clear();
+	l1_run(&g);
+	check_eq("NB.virq.npf.exit", "the same where L0 has to map the IDT first, in the middle of the delivery", g.exit.kind, L1_CPUID);
+	check_trace("NB.virq.npf", "it comes, once", m00_vintr, "I80+4");
 	g = (struct l2){ .code = m00_vintr, .tweak = offer_intercepted };
 	trap_clear();
 	l1_run(&g);

@@ -120,6 +120,49 @@ static void hostile(void)
 	check_eq("NB.beyond", "L1's entry points behind its memory", g.exit.kind, L1_MEM);
 }
 
+/* INS and OUTS that L0 carries out for L2: the rights of L1's nested tables are those of the access, and what they lack is L1's to know. */
+CODE64(m00_insb, "mov $0x80, %edx; insb;" L2_END)
+CODE64(m00_outsb, "mov $0x80, %edx; outsb;" L2_END)
+CODE64(m00_rep_insb, "mov $0x80, %edx; mov $3, %ecx; rep insb;" L2_END)
+
+static void string_io(void)
+{
+	struct l2 g = { .code = m00_insb, .paging = true, .flush = true, .regs = { .rdi = AT(11) + 8 } };
+
+	l1_map(11, page[0], 0);
+	l1_run(&g);
+	check_eq("NB.ins.absent", "INS to a page that L1 has not mapped", g.exit.kind, L1_MEM);
+	check_eq("NB.ins.gpa", "its address", g.exit.gpa, AT(11) + 8);
+	check_eq("NB.ins.info", "error code: user, write; the final address", g.exit.info1, 0x100000006);
+	check_eq("NB.ins.rip", "at the instruction", g.rip - (uint64_t)m00_insb, 5);
+	check_eq("NB.ins.rdi", "with nothing done", g.regs.rdi, AT(11) + 8);
+	l1_map(11, page[0], L1_READ);
+	g.regs.rdi = AT(11) + 8;
+	l1_run(&g);
+	check_eq("NB.ins.ro", "to a read-only page", g.exit.kind, L1_MEM);
+	check_eq("NB.ins.ro.info", "error code: user, write, present", g.exit.info1, 0x100000007);
+	l1_map(11, page[0], L1_RIGHTS);
+	l1_run(&g);
+	check_eq("NB.ins.rw", "writable, it is made", g.exit.kind == L1_CPUID ? g.regs.rdi : 0, AT(11) + 9);
+	l1_map(12, page[0], 0);
+	g = (struct l2){ .code = m00_outsb, .paging = true, .flush = true, .regs = { .rsi = AT(12) } };
+	l1_run(&g);
+	check_eq("NB.outs.absent", "OUTS from one that is absent", g.exit.kind == L1_MEM ? g.exit.info1 : 0, 0x100000004);
+	l1_map(12, page[0], L1_READ);
+	g.rip = 0;
+	l1_run(&g);
+	check_eq("NB.outs.ro", "reading needs no more than that right", g.exit.kind == L1_CPUID ? g.regs.rsi : 0, AT(12) + 1);
+	g = (struct l2){ .code = m00_rep_insb, .paging = true, .flush = true, .regs = { .rdi = AT(12) + 4094 } };
+	l1_map(12, page[0], L1_RIGHTS);
+	l1_map(13, page[1], 0);
+	l1_run(&g);
+	check_eq("NB.rep.absent", "REP INS over the end of what is mapped", g.exit.kind == L1_MEM ? g.exit.gpa : 0, AT(13));
+	check_eq("NB.rep.rcx", "with one element left", g.regs.rcx, 1);
+	l1_map(13, page[1], L1_RIGHTS);
+	l1_run(&g);
+	check_eq("NB.rep.on", "goes on from there", g.exit.kind == L1_CPUID ? g.regs.rdi : 0, AT(13) + 1);
+}
+
 /* Many pages: more than a bounded pool of shadow tables may hold at once, in both directions. */
 static void many(void)
 {
@@ -147,6 +190,7 @@ SCENARIO(m00_npt, "nested paging: faults, rights, remaps, fetches", SCN_NESTED)
 	execute();
 	fetched();
 	hostile();
+	string_io();
 	many();
 	l1_end();
 }

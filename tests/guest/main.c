@@ -238,6 +238,18 @@ static bool is_image_name(const char *s, size_t n)
 	return (n > 4 && same(s + n - 4, 4, ".elf")) || same(s, n, "guest");
 }
 
+static uint64_t number(const char *s, size_t n)
+{
+	uint64_t v = 0;
+
+	for (size_t i = 0; i < n; i++) {
+		if (s[i] < '0' || s[i] > '9' || v > (~0ul - 9) / 10)
+			bad_option("number", s, n);
+		v = v * 10 + (uint64_t)(s[i] - '0');
+	}
+	return v;
+}
+
 static void parse_cmdline(const char *s)
 {
 	for (bool first = true;; first = false) {
@@ -252,6 +264,10 @@ static void parse_cmdline(const char *s)
 			pick_named(s + 9);
 		else if (n == 10 && same(s, 9, "debugctl=") && s[9] >= '0' && s[9] <= '7')
 			env.run_debugctl = (uint64_t)(s[9] - '0');
+		else if (n > 5 && same(s, 5, "seed="))
+			env.seed = number(s + 5, n - 5);
+		else if (n > 6 && same(s, 6, "count="))
+			env.count = number(s + 6, n - 6);
 		else if (!first || !is_image_name(s, n))
 			bad_option("option", s, n);
 		s += n;

@@ -79,7 +79,7 @@ def nest(rung, args):
 
 def one_run(rung, args, kernel=None):
     """The run of `make run`. kernel: with a bug in it, for the uppermost drover."""
-    run = rungs.runs(rung, args.scenario, args.options, args.upper_options, kernel or rungs.DROVER)[0]
+    run = rungs.runs(rung, args.scenario, args.options, args.upper_options, kernel or rungs.DROVER, args.guest)[0]
     if kernel and rung.nest == 1:
         run.kernel = kernel
     return run
@@ -224,6 +224,7 @@ def parser():
     sub.add_argument("--backend", choices=("", "auto", "svm", "vmx"), default="")
     sub.add_argument("--scenario", default="all")
     sub.add_argument("--options", default="", help="more options for drover's own command line")
+    sub.add_argument("--guest", default="", help="more words for the guest's command line: seed=, count=")
     sub.add_argument("--mutant", default="", help="a bug of tests/host/mutants to plant, by name; in the uppermost drover")
     sub.add_argument("--nest", type=int, default=1, help="drovers, one as the guest of the other")
     sub.add_argument("--upper-options", default="", help="more options for the drovers above the first")

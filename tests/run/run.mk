@@ -5,6 +5,8 @@ PLATFORM ?=
 BACKEND ?=
 SCENARIO ?= all
 OPTIONS ?=
+# More words for the guest's command line: seed=, count=.
+GUEST ?=
 # A bug of tests/host/mutants to plant, by name: seen live.
 MUTANT ?=
 # drovers, each the guest of the one below; options for those above the first.
@@ -37,7 +39,7 @@ run: | $(DEPS_FIRST)
 	$(need)
 	$(build)
 	@$(RUNNER) run --platform "$(PLATFORM)" --backend "$(BACKEND)" --scenario "$(SCENARIO)" --options "$(OPTIONS)" --mutant "$(MUTANT)" \
-		--nest "$(NEST)" --upper-options "$(UPPER_OPTIONS)"
+		--guest "$(GUEST)" --nest "$(NEST)" --upper-options "$(UPPER_OPTIONS)"
 
 bench: | $(DEPS_FIRST)
 	$(need)

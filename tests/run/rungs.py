@@ -33,7 +33,7 @@ DOCUMENTS = ("doc0_dr6_once", "doc1_host_dr6", "doc2_debugctl")
 UNPROVEN_NESTED = (("doc2_", "svm-bochs"),)
 
 # Scenarios with a hypervisor of their own.
-NESTED = re.compile(r"[nm]\d\d_|(bench_)?nested$")
+NESTED = re.compile(r"[nm]\d\d_|h11_nested|(bench_)?nested$")
 LOCKED = ("n00_locked", "m00_locked")  # want a firmware that has locked it off
 
 
@@ -99,12 +99,12 @@ def in_drovers(mods, nest, options, kernel=DROVER):
     return mods
 
 
-def modules(scenarios="all"):
+def modules(scenarios="all", words=""):
     """What drover runs: the guest alone; then, when all is asked for, one that is a hypervisor itself, and two VMs that share a CPU."""
     nested = ""
     if NESTED.match(scenarios):
         nested = "nested=locked " if scenarios in LOCKED else "nested=on "
-    one = ((GUEST, "vm=guest mem=32 lab %s-- scenario=%s" % (nested, scenarios)),)
+    one = ((GUEST, ("vm=guest mem=32 lab %s-- scenario=%s %s" % (nested, scenarios, words)).strip()),)
     if scenarios != "all":
         return one
     one += ((GUEST, "vm=hv mem=32 lab nested=on -- scenario=nested"),
@@ -113,22 +113,22 @@ def modules(scenarios="all"):
                   (GUEST, "vm=b mem=16 lab group=1 -- scenario=peer"))
 
 
-def runs(rung, scenarios="all", options="", inner_options="", inner=DROVER):
-    """The emulator runs of a rung. inner_options: of the drovers above the first; inner: the uppermost one's image."""
+def runs(rung, scenarios="all", options="", inner_options="", inner=DROVER, words=""):
+    """The emulator runs of a rung. inner_options: of the drovers above the first; inner: the uppermost one's image; words: for the guest's command line."""
     # QEMU TCG counts instructions (icount), so that host interrupts come at the same places and each run is the same.
     common = dict(rung=rung.name, name="main", platform=rung.platform, vendor=rung.vendor, timeout=rung.timeout,
                   icount=rung.platform == "qemu")
     if rung.platform == "bochs":
         common["mem"] = 128
     if not rung.backend:
-        return [job.Run(kernel=GUEST, cmdline="scenario=%s" % scenarios, bare=True, **common)]
+        return [job.Run(kernel=GUEST, cmdline=("scenario=%s %s" % (scenarios, words)).strip(), bare=True, **common)]
     if rung.policy and "dbg=" not in options:
         options = ("dbg=%s %s" % (rung.policy, options)).strip()
     upper = ("screen=off backend=%s budget=%d %s" % (rung.backend, INNER_BUDGET, inner_options)).strip()
     if rung.nest > 1:
         common["mem"] = 160 + sum(INNER_MIB[:rung.nest - 1])
     return [job.Run(kernel=DROVER, cmdline=("backend=%s %s" % (rung.backend, options)).strip(), nest=rung.nest,
-                    modules=in_drovers(modules(scenarios), rung.nest, upper, inner), **common)]
+                    modules=in_drovers(modules(scenarios, words), rung.nest, upper, inner), **common)]
 
 
 def absent(rung):

@@ -39,6 +39,7 @@
 			       * all back. Returns 0; EINVAL: no such slot, or the guest has it enabled */
 #define HC_LAB_DEBUGGER_HITS 0x21 /* RBX = 0: how often a slot of the debugger was hit; 1: that, and reset; 2: DR6 as it saw it at the last one */
 #define HC_LAB_POLICY 0x22    /* Returns enum dbg_policy: 0 lazy, 1 eager, 2 cached, 3 trapped */
+#define HC_LAB_AUDIT 0x28     /* Returns how many of the hardware's entry rules the control block that runs breaks; the host's log names them */
 
 enum lab_snapshot {
 	LAB_SAVE = 0,

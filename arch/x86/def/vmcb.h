@@ -230,6 +230,7 @@ _Static_assert(sizeof(struct vmcb) == 4096, "VMCB layout: one page");
 /* EVENTINJ and EXITINTINFO */
 #define VMCB_EV_VECTOR 0xffull
 #define VMCB_EV_TYPE(ev) (((ev) >> 8) & 7)
+#define VMCB_EV_TYPE_BITS (7ull << 8)
 #define VMCB_EV_INTR 0u
 #define VMCB_EV_NMI 2u
 #define VMCB_EV_EXCEPTION 3u

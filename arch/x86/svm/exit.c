@@ -169,13 +169,17 @@ static void decode_npf(struct exit *e, const struct vmcb *b)
 
 /* The event that an exit cut short. Emulators leave a stale vector when there was none: VALID decides. INT n, INT3 and INTO are dropped, since RIP
  * still is at the instruction: it is executed again. Where the entry injected it there is none: nested_exit.c. */
-static __attribute__((noinline)) void decode_vectoring(struct vcpu *v, const struct vmcb *b)
+static __attribute__((noinline)) void decode_vectoring(struct vcpu *v, struct vmcb *b)
 {
 	static const uint8_t type_of[8] = { [VMCB_EV_INTR] = EVENT_INTR, [VMCB_EV_NMI] = EVENT_NMI, [VMCB_EV_EXCEPTION] = EVENT_FAULT };
 	struct event *ev = &v->exit.vectoring;
-	uint64_t info = b->exit_int_info;
-	uint8_t vector = (uint8_t)(info & VMCB_EV_VECTOR);
+	uint8_t vector = (uint8_t)(b->exit_int_info & VMCB_EV_VECTOR);
+	uint64_t info;
 
+	/* No exception has such a vector: QEMU tells an interrupt that it took by itself (V_IRQ) with an exception's type. Injected so, it is refused. */
+	if (VMCB_EV_TYPE(b->exit_int_info) == VMCB_EV_EXCEPTION && vector > 31)
+		b->exit_int_info &= ~VMCB_EV_TYPE_BITS;
+	info = b->exit_int_info;
 	*ev = (struct event){ .type = type_of[VMCB_EV_TYPE(info)], .vector = vector, .reinjected = true };
 	if (ev->type == EVENT_FAULT && (vector == VEC_BP || vector == VEC_OF))
 		ev->type = EVENT_NONE;
@@ -233,7 +237,7 @@ static __attribute__((noinline)) void decode_rare(struct vcpu *v, struct cpu *c,
 void svm_decode(struct vcpu *v, struct cpu *c)
 {
 	struct svm_vcpu *hw = svm_hw(v);
-	const struct vmcb *b = hw->vmcb;
+	struct vmcb *b = hw->vmcb;
 	struct exit *e = &v->exit;
 	uint32_t code = (uint32_t)b->exit_code;
 	struct exit_desc d = { EXITK_UNKNOWN, HOW_PLAIN, INSN_OTHER };

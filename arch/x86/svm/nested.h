@@ -59,10 +59,14 @@ void svm_npt_flush(struct vcpu *v, struct svm_nested *n);
 /* A nested page fault of L2. True: it is L1's, with error code and address in *info1, *info2; false: the shadow has been filled. */
 bool svm_npt_fault(struct vcpu *v, struct svm_nested *n, uint64_t *info1, uint64_t *info2);
 bool svm_npt_phys(struct vcpu *v, uint64_t *pa);
+bool svm_npt_access(struct vcpu *v, uint64_t *pa, uint32_t access);
+/* EXITINFO1 of L2's nested page fault at v->miss. */
+uint64_t svm_npt_miss(const struct vcpu *v, const struct svm_nested *n);
 
 /* nested_exit.c */
 bool svm_nested_exit(struct vcpu *v);
 bool svm_nested_event(struct vcpu *v);
+bool svm_nested_miss(struct vcpu *v);
 
 /* nested_snapshot.c: nested.h's save, check, restore */
 void svm_nested_save(struct vcpu *v, void *to);

@@ -112,6 +112,18 @@ static bool soft_injected(const struct vcpu *v, const struct vmcb *b)
 	       (k->event_inj & VMCB_EV_VECTOR) == (b->exit_int_info & VMCB_EV_VECTOR);
 }
 
+/* What drover has found while it carried out an instruction for L2, as if hardware had. */
+bool svm_nested_miss(struct vcpu *v)
+{
+	struct svm_nested *n = svm_nested_of(v);
+	bool np = n->in.np_control & VMCB_NP_ENABLE;
+
+	if (!np && !asked(n, CODE_SHUTDOWN))
+		return false;
+	svm_nested_leave(v, np ? CODE_NPF : CODE_SHUTDOWN, np ? svm_npt_miss(v, n) : 0, np ? v->miss.pa : 0);
+	return true;
+}
+
 bool svm_nested_exit(struct vcpu *v)
 {
 	struct svm_nested *n = svm_nested_of(v);

@@ -10,7 +10,8 @@
 #include "vmm/walk.h"
 
 #define LARGE (1ull << 21)
-#define INFO1_WHERE (3ull << 32) /* final address or table of L2's own: as hardware tells it */
+#define INFO1_FINAL (1ull << 32)
+#define INFO1_TABLE (1ull << 33) /* of L2's own */
 
 bool svm_npt_init(struct svm_nested *n)
 {
@@ -128,7 +129,7 @@ bool svm_npt_fault(struct vcpu *v, struct svm_nested *n, uint64_t *info1, uint64
 	bool pae, large;
 
 	*info2 = gpa;
-	*info1 = b->exit_info1 & INFO1_WHERE;
+	*info1 = b->exit_info1 & (INFO1_FINAL | INFO1_TABLE); /* as hardware tells it */
 	if (!walk_l1(v, n, gpa, access, &r)) {
 		*info1 |= r.error;
 		return true;
@@ -167,4 +168,28 @@ bool svm_npt_phys(struct vcpu *v, uint64_t *pa)
 	}
 	*pa = r.pa;
 	return true;
+}
+
+bool svm_npt_access(struct vcpu *v, uint64_t *pa, uint32_t access)
+{
+	const struct svm_nested *n = svm_nested_of(v);
+	struct walk_result r;
+
+	if (!(n->in.np_control & VMCB_NP_ENABLE))
+		return true;
+	if (!walk_l1(v, n, *pa, access, &r))
+		return false;
+	set_ad(v, &r, r.entry_size == 8 && !(n->b01->efer & EFER_LMA), access & WALK_W);
+	*pa = r.pa;
+	return true;
+}
+
+/* The walk of L2's own tables counts as writes of them. An address that L1's tables give and its machine has not: as svm_npt_fault. */
+uint64_t svm_npt_miss(const struct vcpu *v, const struct svm_nested *n)
+{
+	uint32_t access = v->miss.table ? WALK_W : v->miss.access;
+	struct walk_result r;
+	bool there = walk_l1(v, n, v->miss.pa, access, &r);
+
+	return (v->miss.table ? INFO1_TABLE : INFO1_FINAL) | (there ? access | WALK_P | WALK_U | WALK_RSVD : r.error);
 }

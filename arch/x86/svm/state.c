@@ -296,8 +296,8 @@ static void inject(struct vcpu *v, struct svm_vcpu *hw)
 		info |= VMCB_EV_ERROR_VALID | (uint64_t)e->error << 32;
 	hw->vmcb->event_inj = info;
 	hw->entered.event_inj = info;
-	hw->entered.event_at = v->exits;
-	hw->entered.event_rip = v->rip;
+	hw->entered.event_rip = hw->entered.rip = v->rip;
+	hw->entered.event_at = hw->entered.rip_at = v->exits;
 	/* There is no window exit for an NMI: one that waits behind this event gets its turn by an interrupt at the handler's first instruction. */
 	if ((v->want_nmi_window && !v->st.nmi_blocked) || (svm_quirk_intr_twice && e->type == EVENT_INTR))
 		lapic_kick();
