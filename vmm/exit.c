@@ -151,6 +151,8 @@ static __attribute__((noinline)) void nested_handle(struct vcpu *v)
 {
 	if (!v->be->nested->exit(v))
 		dispatch(v);
+	if (v->migrate_l2)
+		lab_migrate_l2(v);
 }
 
 void exit_handle(struct vcpu *v)

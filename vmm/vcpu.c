@@ -49,7 +49,7 @@ void vcpu_reset(struct vcpu *v, uint64_t rip)
 	v->inject.type = v->exception.type = v->exit.vectoring.type = EVENT_NONE;
 	v->nmi_pending = v->event_pending = v->halted = false;
 	memset(v->irq_pending, 0, sizeof(v->irq_pending));
-	v->want_intr_window = v->want_nmi_window = v->debugctl_open = false;
+	v->want_intr_window = v->want_nmi_window = v->debugctl_open = v->migrate_l2 = false;
 	vlapic_reset(&v->apic);
 	v->dbg.feat = cpuid_dbg_feat();
 	v->dbg.feat |= (uint8_t)v->be->dbg_given(this_cpu(), v->dbg.feat);

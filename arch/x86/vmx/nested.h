@@ -197,6 +197,8 @@ void nvmx_entry_failed(struct vcpu *v, struct nvmx *n, uint32_t reason, uint64_t
 void nvmx_late_vmfail(struct vcpu *v, struct nvmx *n);
 /* Makes hw the VMCS that this vcpu runs with; what belongs to neither of the two comes along. */
 void nvmx_use_hw(struct vcpu *v, struct vmx_vcpu *hw);
+/* The VMCS of the nested guest in place of the guest hypervisor's, with what vmcs12 has by copy and merge: st is empty then. */
+void nvmx_to_level1(struct vcpu *v, struct nvmx *n);
 void nvmx_timer_arm(const struct vcpu *v, struct nvmx *n);
 
 /* ---- nested_msrs.c ---- */
@@ -212,6 +214,8 @@ void nvmx_mtf_probe(struct vcpu *v, struct nvmx *n);
 bool nvmx_mtf_exit(struct vcpu *v, struct nvmx *n);
 /* Before an event is selected. True: likewise. */
 bool nvmx_mtf_event(struct vcpu *v, struct nvmx *n);
+/* An exit of the flag's is due, also by what drover has just carried out. */
+bool nvmx_mtf_due(const struct vcpu *v, const struct nvmx *n);
 /* What waits is known: the next entry. */
 void nvmx_mtf_arm(struct vcpu *v, struct nvmx *n);
 /* Timer ticks until the trap flag's exit, at most. */
@@ -220,6 +224,11 @@ uint64_t nvmx_mtf_ticks(const struct nvmx *n);
 /* ---- nested_exit.c ---- */
 bool nvmx_exit(struct vcpu *v);
 bool nvmx_event(struct vcpu *v);
+
+/* ---- nested_snapshot.c: nested.h's save, check, restore ---- */
+void nvmx_save(struct vcpu *v, void *to);
+const char *nvmx_check(struct vcpu *v, const void *from);
+void nvmx_restore(struct vcpu *v, const void *from);
 
 /* ---- nested.c ---- */
 void nvmx_insn(struct vcpu *v);

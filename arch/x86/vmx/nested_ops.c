@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Nested VMX: what a vcpu needs for it, and the interface to the machine model. */
 #include "arch/x86/def/cr.h"
+#include "arch/x86/def/snapshot.h"
 #include "arch/x86/pmem.h"
 #include "arch/x86/vmx/nested.h"
 
@@ -125,6 +126,10 @@ const struct nested_ops vmx_nested = {
 	.exit = nvmx_exit,
 	.event = nvmx_event,
 	.init_signal = init_signal,
+	.state_size = sizeof(struct vmx_nested_snapshot),
+	.save = nvmx_save,
+	.check = nvmx_check,
+	.restore = nvmx_restore,
 	.phys = nvmx_phys,
 	.flush = flush,
 };
