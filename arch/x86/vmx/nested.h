@@ -117,6 +117,11 @@ struct nvmx {
 		bool nmi_blocked;
 	} l1;                   /* as before the entry */
 
+	/* VMCS shadowing; NULL: not on this CPU. */
+	void *shadow;
+	uint8_t *shadow_read, *shadow_write;
+	bool shadow_on;         /* vmcs01 has it, and it holds the current vmcs12's fields */
+
 	/* Shadow EPT. */
 	uint64_t *ept_root;
 	uint64_t *ept_page[NEPT_PAGES];
@@ -200,6 +205,16 @@ void nvmx_use_hw(struct vcpu *v, struct vmx_vcpu *hw);
 /* The VMCS of the nested guest in place of the guest hypervisor's, with what vmcs12 has by copy and merge: st is empty then. */
 void nvmx_to_level1(struct vcpu *v, struct nvmx *n);
 void nvmx_timer_arm(const struct vcpu *v, struct nvmx *n);
+
+/* ---- nested_shadow.c: all of them with level 0 ---- */
+bool nvmx_shadow_init(struct nvmx *n);
+void nvmx_shadow_destroy(struct nvmx *n);
+/* vmcs12 has changed: the guest hypervisor is to read that. */
+void nvmx_shadow_out(struct vcpu *v, struct nvmx *n);
+/* What the guest hypervisor has written there is wanted in vmcs12. */
+void nvmx_shadow_in(struct vcpu *v, struct nvmx *n);
+/* There is no current vmcs12 any more. */
+void nvmx_shadow_off(struct vcpu *v, struct nvmx *n);
 
 /* ---- nested_msrs.c ---- */
 /* The MSR areas. load: 0, or the number of the entry that cannot be loaded, from 1. */

@@ -35,6 +35,7 @@ static void destroy(struct vcpu *v)
 	if (n->hw1)
 		nvmx_use_hw(v, n->hw1);
 	nvmx_ept_destroy(n);
+	nvmx_shadow_destroy(n);
 	if (n->hw2)
 		vmx_vmcs_destroy(n->hw2);
 	pmem_free(n->hw2, sizeof(*n->hw2));
@@ -60,7 +61,7 @@ static bool init(struct vcpu *v)
 	n->vm2 = pmem_alloc(sizeof(*n->vm2), PAGE_SIZE);
 	n->image = pmem_alloc(PAGE_SIZE, PAGE_SIZE);
 	n->msr_bitmap12 = pmem_alloc(PAGE_SIZE, PAGE_SIZE);
-	if (!n->hw2 || !n->vm2 || !n->image || !n->msr_bitmap12 || !nvmx_ept_init(n))
+	if (!n->hw2 || !n->vm2 || !n->image || !n->msr_bitmap12 || !nvmx_ept_init(n) || !nvmx_shadow_init(n))
 		return false;
 	n->vm2->msr_bitmap = pmem_alloc(PAGE_SIZE, PAGE_SIZE);
 	if (!n->vm2->msr_bitmap)
@@ -79,6 +80,7 @@ static void reset(struct vcpu *v)
 	struct nvmx *n = nvmx_of(v);
 
 	nvmx_use_hw(v, n->hw1);
+	nvmx_shadow_off(v, n);
 	n->vmxon = n->run_pending = n->kick = n->init = false;
 	n->current = n->vmxon_pa = NO_VMCS;
 }

@@ -42,6 +42,8 @@ void nvmx_save(struct vcpu *v, void *to)
 	s->level = v->level;
 	if (v->level)
 		live_state(v, n);
+	else
+		nvmx_shadow_in(v, n);
 	s->flags = (n->vmxon ? VMX_SNAPSHOT_VMXON : 0) | (n->launched ? VMX_SNAPSHOT_LAUNCHED : 0) | (n->init ? VMX_SNAPSHOT_INIT : 0) |
 		   (n->l1.nmi_blocked ? VMX_SNAPSHOT_NMI_BLOCKED : 0);
 	if (v->level && nvmx_mtf_due(v, n))
@@ -131,6 +133,7 @@ static void wipe(struct vcpu *v, struct nvmx *n)
 	if (v->st_dirty)
 		vmx_commit(v);
 	nvmx_use_hw(v, n->hw1);
+	nvmx_shadow_off(v, n);
 	v->level = 0;
 	v->st_valid = v->st_dirty = 0;
 	v->exit.vectoring.type = v->inject.type = EVENT_NONE;
@@ -179,5 +182,7 @@ void nvmx_restore(struct vcpu *v, const void *from)
 	v->rflags = s->rflags;
 	if (s->level)
 		restore_l2(v, n, s);
+	else
+		nvmx_shadow_out(v, n);
 	v->event_pending = true;
 }

@@ -329,6 +329,7 @@ void nvmx_leave(struct vcpu *v, struct nvmx *n, const struct l1_exit *x)
 	to_level0(v, n);
 	v->st.nmi_blocked = nmi || blocked;
 	load_host(v, n);
+	nvmx_shadow_out(v, n);
 	host_msrs(v, n);
 }
 
@@ -343,6 +344,7 @@ void nvmx_entry_failed(struct vcpu *v, struct nvmx *n, uint32_t reason, uint64_t
 	v->st.efer = n->l1.efer; /* no guest state has taken its place */
 	v->st.pat = n->l1.pat;
 	load_host(v, n);
+	nvmx_shadow_out(v, n);
 	host_msrs(v, n);
 }
 
