@@ -131,6 +131,10 @@ static bool combine(struct vcpu *v, const struct event *first, struct event *sec
 {
 	enum severity a = severity(first), b = severity(second);
 
+	if (a == DOUBLE && b != BENIGN && v->level) {
+		*second = (struct event){ .type = EVENT_TRIPLE };
+		return true;
+	}
 	if (a == DOUBLE && b != BENIGN) {
 		vcpu_stop(v, EXIT_TRIPLE, "triple fault: vector %u on a double fault, rip=0x%lx", second->vector, v->rip);
 		return false;

@@ -10,9 +10,10 @@ SCENARIO(n00_vmcs_shadow, "VMCS fields of a hypervisor, whoever keeps them", SCN
 {
 	struct vmx_l2 r = { .code = n00_vs };
 	uint64_t exits, wrong = 0;
-	uint32_t *other = vmx_spare();
+	uint32_t *other;
 
 	vmx_start();
+	other = vmx_spare();
 	vmx_run(&r);
 	check_eq("NV.vs.reason", "the exit's reason", vf(VF_REASON), 12);
 	check_eq("NV.vs.rip", "and RIP", vf(VF_RIP), (uint64_t)n00_vs + 2);

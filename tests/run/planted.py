@@ -91,6 +91,7 @@ PLANTS = (
     Plant("Y89-nested-debugger", "n24_debugger", ("vmx-bochs",)),
     Plant("Y90-nested-theirs", "n24_debugger", ("vmx-bochs",)),
     Plant("Y91-nested-vmclear", "n00_vmcs_shadow", ("vmx-bochs",)),
+    Plant("Y93-nested-nowhere", "n00_ept", ("vmx-bochs",)),
     Plant("B13", "n16_init", ("vmx-bochs",)),
     Plant("B48", "n04_snapshot", ("vmx-bochs",)),
     Plant("B69", "n04_snapshot", ("vmx-bochs",)),

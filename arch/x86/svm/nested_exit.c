@@ -157,6 +157,13 @@ bool svm_nested_event(struct vcpu *v)
 	struct svm_nested *n = svm_nested_of(v);
 	bool nmi = v->nmi_pending && !(v->held & VCPU_HELD_NMI) && !v->st.nmi_blocked && asked(n, CODE_NMI), intr = l1_intr(v, n);
 
+	if (v->exception.type == EVENT_TRIPLE) {
+		if (!asked(n, CODE_SHUTDOWN))
+			return false;
+		v->exception.type = EVENT_NONE;
+		svm_nested_leave(v, CODE_SHUTDOWN, 0, 0);
+		return true;
+	}
 	if (v->exit.vectoring.type == EVENT_NONE && l1_exception(v, n))
 		return true;
 	if (!nmi && !intr)
