@@ -3,6 +3,7 @@
 #include "vmm/run.h"
 
 #include "arch/x86/def/cr.h"
+#include "arch/x86/def/exitcode.h"
 #include "arch/x86/def/seg.h"
 
 /* What comes past the APIC, as from an 8259, is first. */
@@ -57,6 +58,10 @@ void event_select_slow(struct vcpu *v)
 
 	if (v->level && v->be->nested->event(v))
 		v->event_pending = true; /* what waits is the guest hypervisor's, at its own level now */
+	if (v->exception.type == EVENT_TRIPLE) { /* which has not asked for that exit */
+		v->exception.type = EVENT_NONE;
+		vcpu_stop(v, EXIT_TRIPLE, "triple fault of a guest's guest, rip=0x%lx", v->rip);
+	}
 
 	irq = v->held & VCPU_HELD_INTR ? -1 : event_irq(v);
 	vcpu_need(v, VST_SHADOW);

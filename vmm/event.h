@@ -16,6 +16,7 @@ enum event_type {
 	EVENT_SOFT_INT,  /* INT n, seen in IDT-vectoring info */
 	EVENT_PRIV_SOFT, /* ICEBP, ditto */
 	EVENT_SOFT_EXC,  /* INT3, INTO, ditto */
+	EVENT_TRIPLE,    /* of a nested guest, found by drover: an exit to its hypervisor (nested.h), never injected */
 };
 
 struct event {

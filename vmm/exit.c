@@ -153,6 +153,8 @@ static __attribute__((noinline)) void nested_handle(struct vcpu *v)
 		v->step.over = false; /* a step of drover's: nobody's exit */
 	else if (!v->be->nested->exit(v))
 		dispatch(v);
+	if (v->migrate_l2)
+		lab_migrate_l2(v);
 }
 
 void exit_handle(struct vcpu *v)

@@ -15,5 +15,6 @@ void exit_msr(struct vcpu *v);       /* msr.c */
 bool msr_read(struct vcpu *v, uint32_t msr, uint64_t *val);
 bool msr_write(struct vcpu *v, uint32_t msr, uint64_t val);
 void exit_hypercall(struct vcpu *v); /* lab.c */
+void lab_migrate_l2(struct vcpu *v); /* lab.c: with v->migrate_l2, behind an exit of the nested guest */
 
 #endif

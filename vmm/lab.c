@@ -172,11 +172,9 @@ static size_t levels_size(const struct vcpu *v)
 	return n <= sizeof(levels) ? n : 0;
 }
 
-/* As if the vcpu were carried to another machine at this very boundary: the call is over, its trap waits. */
-static void migrate(struct vcpu *v, struct dbg_snapshot *s, unsigned len)
+/* As if the vcpu were carried to another machine at this very boundary. */
+static void carry_over(struct vcpu *v, struct dbg_snapshot *s)
 {
-	v->r[GPR_RAX] = 0;
-	vcpu_skip(v, len);
 	snapshot_save(v, s);
 	if (levels_size(v))
 		v->be->nested->save(v, levels);
@@ -184,6 +182,24 @@ static void migrate(struct vcpu *v, struct dbg_snapshot *s, unsigned len)
 	if (levels_size(v))
 		v->be->nested->restore(v, levels);
 	snapshot_restore(v, s);
+}
+
+/* The call is over, its trap waits. */
+static void migrate(struct vcpu *v, struct dbg_snapshot *s, unsigned len)
+{
+	v->r[GPR_RAX] = 0;
+	vcpu_skip(v, len);
+	carry_over(v, s);
+}
+
+void lab_migrate_l2(struct vcpu *v)
+{
+	struct dbg_snapshot s;
+
+	if (!v->level || v->exit.vectoring.type != EVENT_NONE)
+		return; /* an event under way is in no snapshot */
+	v->migrate_l2 = false;
+	carry_over(v, &s);
 }
 
 static enum gva_status snapshot_copy(struct vcpu *v, uint64_t at, void *state, size_t n, bool to_guest)
@@ -249,6 +265,11 @@ static bool snapshot(struct vcpu *v, unsigned len)
 
 	if (op == LAB_NESTED_SAVE || op == LAB_NESTED_RESTORE)
 		return snapshot_levels(v, len);
+	if (op == LAB_MIGRATE_L2) {
+		v->migrate_l2 = v->nested != NULL;
+		v->r[GPR_RAX] = v->nested ? 0 : HC_EINVAL;
+		return true;
+	}
 	v->r[GPR_RAX] = HC_EINVAL;
 	if (v->r[GPR_RDX] != sizeof(s) || op > LAB_MIGRATE || at % 4096 > 4096 - sizeof(s))
 		return true;

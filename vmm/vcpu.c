@@ -49,7 +49,7 @@ void vcpu_reset(struct vcpu *v, uint64_t rip)
 	v->inject.type = v->exception.type = v->exit.vectoring.type = EVENT_NONE;
 	v->nmi_pending = v->event_pending = v->halted = false;
 	memset(v->irq_pending, 0, sizeof(v->irq_pending));
-	v->want_intr_window = v->want_nmi_window = v->debugctl_open = false;
+	v->want_intr_window = v->want_nmi_window = v->debugctl_open = v->migrate_l2 = false;
 	vlapic_reset(&v->apic);
 	v->dbg.feat = cpuid_dbg_feat();
 	v->dbg.feat |= (uint8_t)v->be->dbg_given(this_cpu(), v->dbg.feat);
@@ -134,6 +134,10 @@ static bool combine(struct vcpu *v, const struct event *first, struct event *sec
 {
 	enum severity a = severity(first), b = severity(second);
 
+	if (a == DOUBLE && b != BENIGN && v->level) {
+		*second = (struct event){ .type = EVENT_TRIPLE };
+		return true;
+	}
 	if (a == DOUBLE && b != BENIGN) {
 		vcpu_stop(v, EXIT_TRIPLE, "triple fault: vector %u on a double fault, rip=0x%lx", second->vector, v->rip);
 		return false;

@@ -138,6 +138,7 @@ struct vcpu {
 	uint8_t held;           /* VCPU_HELD_*: what waits whatever RFLAGS and the shadow say. Set by nested.h's backend, which then sets event_pending */
 	bool debugctl_open;     /* lab: RDMSR of DEBUGCTL is not intercepted */
 	bool halted;
+	bool migrate_l2;        /* lab: the next exit of the nested guest that drover handles */
 
 	uint8_t level;          /* 0: the guest itself runs; 1: its own guest does (nested.h) */
 	void *nested;           /* the backend's, of the levels above; NULL: the guest has no such feature */

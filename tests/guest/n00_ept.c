@@ -75,6 +75,9 @@ static void nowhere(void)
 	vmx_run(&r);
 	check_eq("NV.nowhere", "memory that the hypervisor does not have: an EPT violation", r.exit, VX_MEM);
 	check_eq("NV.nowhere.gpa", "the address", r.gpa, 0xd0000000);
+	r = (struct vmx_l2){ .code = n00_ept_rw, .regs.rbx = 0xd0000000 };
+	vmx_run(&r);
+	check_eq("NV.nowhere.plain", "without EPT: the end of the nested guest, not of the VM", r.exit, VX_SHUTDOWN);
 }
 
 SCENARIO(n00_ept, "a nested guest sees memory by its hypervisor's EPT", SCN_NESTED)

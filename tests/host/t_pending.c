@@ -241,6 +241,12 @@ BOTH(E13_payload_apart)
 	v->exit.vectoring = (struct event){ .type = EVENT_FAULT, .vector = VEC_PF };
 	vcpu_raise_db(v, &(struct dbg_record){ .payload = 0x4000, .cls = DBG_TRAP });
 	tap_eq(v->exception.vector, VEC_DB, id(amd, "E17.benign"), "and never makes a double fault");
+	v->exception.type = EVENT_NONE;
+	v->level = 1;
+	v->exit.vectoring = (struct event){ .type = EVENT_FAULT, .vector = VEC_DF, .has_error = true };
+	vcpu_raise(v, VEC_GP, true, 0);
+	tap_ok(v->exception.type == EVENT_TRIPLE && !v->stopped, id(amd, "NB.triple"), "a nested guest's triple fault is its hypervisor's, not the VM's end");
+	v->level = 0;
 	v->exit.vectoring.type = EVENT_NONE;
 	v->exception.type = EVENT_NONE;
 	machine_stop(&m);

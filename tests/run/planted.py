@@ -92,6 +92,16 @@ PLANTS = (
     Plant("Y83-nested-mtf-fault", "n12_mtf", ("vmx-bochs",)),
     Plant("Y84-nested-mtf-theirs", "n12_mtf", ("vmx-bochs",)),
     Plant("Y85-nested-mtf-shadow", "n12_mtf", ("vmx-bochs",)),
+    Plant("Y86-nested-cr0", "n00_errors", ("vmx-bochs",)),
+    Plant("Y87-nested-late", "n00_apic_timer", ("vmx-bochs",)),
+    Plant("Y88-nested-restore", "n04_snapshot", ("vmx-bochs",)),
+    Plant("Y89-nested-debugger", "n24_debugger", ("vmx-bochs",)),
+    Plant("Y90-nested-theirs", "n24_debugger", ("vmx-bochs",)),
+    Plant("Y91-nested-vmclear", "n00_vmcs_shadow", ("vmx-bochs",)),
+    Plant("Y93-nested-nowhere", "n00_ept", ("vmx-bochs",)),
+    Plant("B13", "n16_init", ("vmx-bochs",)),
+    Plant("B48", "n04_snapshot", ("vmx-bochs",)),
+    Plant("B69", "n04_snapshot", ("vmx-bochs",)),
 )
 
 # Of two drovers (check-nested).

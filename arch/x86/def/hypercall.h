@@ -47,6 +47,7 @@ enum lab_snapshot {
 	LAB_MIGRATE = 2, /* this call is retired first, so that its trap waits; then saved, wiped, and restored from what was saved, the levels with it */
 	LAB_NESTED_SAVE = 3,    /* this call is retired first, with RAX = 0 */
 	LAB_NESTED_RESTORE = 4, /* goes on behind the call that saved, at its level, with RAX = 1 */
+	LAB_MIGRATE_L2 = 5,     /* as MIGRATE, at the next exit of this guest's own guest that drover handles; nothing is written */
 };
 
 enum lab_counter {

@@ -59,4 +59,34 @@ struct svm_nested_snapshot {
 	uint8_t l1[4096];     /* a control block: the hypervisor's state; no controls */
 };
 
+/* The same by VMX. */
+#define VMX_SNAPSHOT_MAGIC 0x786d7664u /* "dvmx" */
+#define VMX_SNAPSHOT_VERSION 1u
+#define VMX_SNAPSHOT_FIELDS 160
+#define VMX_SNAPSHOT_SIZE (104u + 8u * VMX_SNAPSHOT_FIELDS)
+
+/* flags; unknown ones are refused */
+#define VMX_SNAPSHOT_VMXON (1u << 0)
+#define VMX_SNAPSHOT_LAUNCHED (1u << 1)    /* of the current VMCS */
+#define VMX_SNAPSHOT_INIT (1u << 2)        /* an INIT waits */
+#define VMX_SNAPSHOT_MTF (1u << 3)         /* level 1: an MTF exit is due */
+#define VMX_SNAPSHOT_NMI_BLOCKED (1u << 4) /* level 1: before the entry */
+
+struct vmx_nested_snapshot {
+	uint32_t magic;
+	uint16_t version;
+	uint16_t size;               /* of this struct, in bytes */
+	uint32_t flags;
+	uint8_t level;               /* 0: the guest runs; 1: its own guest */
+	uint8_t reserved[3];
+	uint64_t vmxon_pa, current;  /* guest-physical; ~0: none */
+	uint64_t rip, rsp, rflags;   /* of what runs */
+	/* Level 1 only, else 0: */
+	uint64_t efer, pat;          /* the nested guest's */
+	uint64_t timer_left;
+	uint64_t l1_efer, l1_pat;    /* the hypervisor's, before the entry */
+	uint64_t reserved2;
+	uint64_t f[VMX_SNAPSHOT_FIELDS]; /* vmcs12, in the order of vmcs.def; level 1: its guest state as now */
+};
+
 #endif

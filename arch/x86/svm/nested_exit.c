@@ -186,6 +186,13 @@ bool svm_nested_event(struct vcpu *v)
 
 	if (v->exit.vectoring.type == EVENT_NONE)
 		n->b02->exit_int_info = 0; /* an INT n that drover's own exit cut short is executed again: L1 must not inject it as well */
+	if (v->exception.type == EVENT_TRIPLE) {
+		if (!asked(n, CODE_SHUTDOWN))
+			return false;
+		v->exception.type = EVENT_NONE;
+		svm_nested_leave(v, CODE_SHUTDOWN, 0, 0);
+		return true;
+	}
 	if (v->exit.vectoring.type == EVENT_NONE && l1_exception(v, n))
 		return true;
 	if (!nmi && !intr)

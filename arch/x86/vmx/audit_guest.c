@@ -198,7 +198,8 @@ static unsigned audit_pending_dbg(const struct ctx *c, uint32_t intr)
 
 static unsigned audit_rest(const struct ctx *c)
 {
-	unsigned n = rule(vmcs_read(VMCS_LINK_POINTER) == ~0ull, "VMCS link pointer is ~0", vmcs_read(VMCS_LINK_POINTER));
+	unsigned n = rule(vmcs_read(VMCS_LINK_POINTER) == ~0ull || (vmcs_read32(VMCS_PROC2_CTL) & PROC2_SHADOW), "VMCS link pointer is ~0, or a shadow's",
+			  vmcs_read(VMCS_LINK_POINTER));
 
 	if (!(c->cr0 & CR0_PG) || !(c->cr4 & CR4_PAE) || c->ia32e)
 		return n;

@@ -56,7 +56,7 @@ static const struct ctl_bit bits[] = {
 	{ CTL_PROC2, 10, OFF, "PAUSE-loop exiting" },
 	{ CTL_PROC2, 12, OFF, "INVPCID" }, /* off: #UD in the guest, whose CPUID has no PCID */
 	{ CTL_PROC2, 13, OFF, "VM functions" },
-	{ CTL_PROC2, 14, OFF, "VMCS shadowing" },
+	{ CTL_PROC2, 14, MAY, "VMCS shadowing" }, /* nested_shadow.c */
 	{ CTL_PROC2, 17, OFF, "page-modification logging" },
 	{ CTL_PROC2, 18, OFF, "EPT-violation #VE" },
 	{ CTL_PROC2, 20, OFF, "XSAVES" }, /* off: #UD in the guest, so IA32_XSS needs no switching */

@@ -33,6 +33,7 @@ enum ctl_word { CTL_PIN, CTL_PROC, CTL_PROC2, CTL_EXIT, CTL_ENTRY, CTL_NR };
 #define PROC2_RDTSCP (1u << 3)
 #define PROC2_VPID (1u << 5)
 #define PROC2_UNRESTRICTED (1u << 7)
+#define PROC2_SHADOW (1u << 14)
 #define PROC2_BUS_LOCK (1u << 30)
 #define PIN_EXT_INTR (1u << 0)
 #define PIN_NMI (1u << 3)
@@ -60,6 +61,7 @@ enum ctl_word { CTL_PIN, CTL_PROC, CTL_PROC2, CTL_EXIT, CTL_ENTRY, CTL_NR };
 #define EPTCAP_INVVPID_ALL (1ull << 42)
 #define INV_SINGLE 1u
 #define INV_ALL 2u
+#define MISC_VMWRITE_ANY (1ull << 29) /* exit information too */
 #define MISC_INSN_LEN_0 (1ull << 30)
 #define MISC_TIMER_SHIFT 0x1full /* one tick of the preemption timer is 1 << this many TSC ticks */
 #define VMX_TIMER_US 30000u

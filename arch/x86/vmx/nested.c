@@ -124,6 +124,8 @@ static void flush_current(struct vcpu *v, struct nvmx *n)
 {
 	if (n->current == NO_VMCS)
 		return;
+	nvmx_shadow_in(v, n);
+	nvmx_shadow_off(v, n);
 	*n->image = (struct n12_region){ .revision = NVMX_REVISION, .launched = n->launched };
 	memcpy(n->image->f, n->f, sizeof(n->f));
 	gmem_write(v->vm, (struct gpa){ n->current }, n->image, sizeof(*n->image));
@@ -188,6 +190,7 @@ static void vmptrld12(struct vcpu *v, struct nvmx *n)
 	n->launched = image->launched != 0;
 	n->current = pa;
 	n->all_dirty = true;
+	nvmx_shadow_out(v, n);
 	nvmx_vmsucceed(v);
 }
 
@@ -389,6 +392,7 @@ static void launch12(struct vcpu *v, struct nvmx *n, bool resume)
 		nvmx_vmfail(v, n, resume ? VMFAIL_RESUME_NOT_LAUNCHED : VMFAIL_LAUNCH_NOT_CLEAR);
 		return;
 	}
+	nvmx_shadow_in(v, n);
 	if (!nvmx_check_controls(v, n) || !nvmx_check_host(v, n)) {
 		nvmx_vmfail(v, n, nvmx_check_controls(v, n) ? VMFAIL_HOST : VMFAIL_CONTROLS);
 		return;

@@ -117,6 +117,11 @@ struct nvmx {
 		bool nmi_blocked;
 	} l1;                   /* as before the entry */
 
+	/* VMCS shadowing; NULL: not on this CPU. */
+	void *shadow;
+	uint8_t *shadow_read, *shadow_write;
+	bool shadow_on;         /* vmcs01 has it, and it holds the current vmcs12's fields */
+
 	/* Shadow EPT. */
 	uint64_t *ept_root;
 	uint64_t *ept_page[NEPT_PAGES];
@@ -197,7 +202,19 @@ void nvmx_entry_failed(struct vcpu *v, struct nvmx *n, uint32_t reason, uint64_t
 void nvmx_late_vmfail(struct vcpu *v, struct nvmx *n);
 /* Makes hw the VMCS that this vcpu runs with; what belongs to neither of the two comes along. */
 void nvmx_use_hw(struct vcpu *v, struct vmx_vcpu *hw);
+/* The VMCS of the nested guest in place of the guest hypervisor's, with what vmcs12 has by copy and merge: st is empty then. */
+void nvmx_to_level1(struct vcpu *v, struct nvmx *n);
 void nvmx_timer_arm(const struct vcpu *v, struct nvmx *n);
+
+/* ---- nested_shadow.c: all of them with level 0 ---- */
+bool nvmx_shadow_init(struct nvmx *n);
+void nvmx_shadow_destroy(struct nvmx *n);
+/* vmcs12 has changed: the guest hypervisor is to read that. */
+void nvmx_shadow_out(struct vcpu *v, struct nvmx *n);
+/* What the guest hypervisor has written there is wanted in vmcs12. */
+void nvmx_shadow_in(struct vcpu *v, struct nvmx *n);
+/* There is no current vmcs12 any more. */
+void nvmx_shadow_off(struct vcpu *v, struct nvmx *n);
 
 /* ---- nested_msrs.c ---- */
 /* The MSR areas. load: 0, or the number of the entry that cannot be loaded, from 1. */
@@ -212,6 +229,8 @@ void nvmx_mtf_probe(struct vcpu *v, struct nvmx *n);
 bool nvmx_mtf_exit(struct vcpu *v, struct nvmx *n);
 /* Before an event is selected. True: likewise. */
 bool nvmx_mtf_event(struct vcpu *v, struct nvmx *n);
+/* An exit of the flag's is due, also by what drover has just carried out. */
+bool nvmx_mtf_due(const struct vcpu *v, const struct nvmx *n);
 /* What waits is known: the next entry. */
 void nvmx_mtf_arm(struct vcpu *v, struct nvmx *n);
 /* Timer ticks until the trap flag's exit, at most. */
@@ -220,6 +239,11 @@ uint64_t nvmx_mtf_ticks(const struct nvmx *n);
 /* ---- nested_exit.c ---- */
 bool nvmx_exit(struct vcpu *v);
 bool nvmx_event(struct vcpu *v);
+
+/* ---- nested_snapshot.c: nested.h's save, check, restore ---- */
+void nvmx_save(struct vcpu *v, void *to);
+const char *nvmx_check(struct vcpu *v, const void *from);
+void nvmx_restore(struct vcpu *v, const void *from);
 
 /* ---- nested.c ---- */
 void nvmx_insn(struct vcpu *v);

@@ -258,6 +258,10 @@ bool nvmx_exit(struct vcpu *v)
 		ept_violation(v, n);
 		return true;
 	}
+	if (v->exit.kind == EXITK_MEM && (v->exit.u.mem.gpa ^ VLAPIC_PA) >= 4096) { /* as on SVM: nobody is there, and no tables of L1's to blame */
+		nvmx_leave(v, n, &(struct l1_exit){ .reason = R_TRIPLE });
+		return true;
+	}
 	if (n->kick)
 		v->event_pending = true;
 	n->kick = false;
@@ -358,9 +362,14 @@ static bool event_exits(struct vcpu *v, struct nvmx *n)
 	return nmi || intr;
 }
 
-/* Before all else. A #DB trap that waits is stored with it (N16), a fault comes again with its instruction. */
+/* Before all else: a triple fault that drover has found; INIT. A #DB trap that waits is stored with it (N16), a fault comes again with its instruction. */
 static bool init_exits(struct vcpu *v, struct nvmx *n)
 {
+	if (v->exception.type == EVENT_TRIPLE) {
+		v->exception.type = EVENT_NONE;
+		nvmx_leave(v, n, &(struct l1_exit){ .reason = R_TRIPLE });
+		return true;
+	}
 	if (!n->init || v->exit.vectoring.type != EVENT_NONE)
 		return false;
 	n->init = false;

@@ -187,6 +187,11 @@ static bool retired(const struct vcpu *v, const struct nvmx *n)
 	return n->mtf.handled && (v->rip != n->mtf.rip || (v->exit.kind == EXITK_IO && v->r[GPR_RCX] != n->mtf.rcx));
 }
 
+bool nvmx_mtf_due(const struct vcpu *v, const struct nvmx *n)
+{
+	return (asked(n) || n->mtf.due) && (n->mtf.due || retired(v, n));
+}
+
 /* STI and MOV SS: the timer is held off by their shadow, the trap flag is not. Only when nothing comes before the instruction. */
 static bool needs_software(struct vcpu *v)
 {
@@ -220,7 +225,7 @@ bool nvmx_mtf_event(struct vcpu *v, struct nvmx *n)
 
 	if (!asked(n) && !n->mtf.due)
 		return false;
-	n->mtf.due = n->mtf.due || retired(v, n);
+	n->mtf.due = nvmx_mtf_due(v, n);
 	n->mtf.handled = false;
 	if (n->mtf.due && !n->run_pending && !fault && v->exit.vectoring.type == EVENT_NONE) {
 		leave(v, n); /* a trap that waits is stored with it (N12) */

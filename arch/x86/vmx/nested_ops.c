@@ -2,6 +2,7 @@
 /* Nested VMX: what a vcpu needs for it, and the interface to the machine model. */
 #include "arch/lib/string.h"
 #include "arch/x86/def/cr.h"
+#include "arch/x86/def/snapshot.h"
 #include "arch/x86/pmem.h"
 #include "arch/x86/vmx/nested.h"
 
@@ -35,6 +36,7 @@ static void destroy(struct vcpu *v)
 	if (n->hw1)
 		nvmx_use_hw(v, n->hw1);
 	nvmx_ept_destroy(n);
+	nvmx_shadow_destroy(n);
 	if (n->hw2)
 		vmx_vmcs_destroy(n->hw2);
 	pmem_free(n->hw2, sizeof(*n->hw2));
@@ -58,7 +60,7 @@ static bool init(struct vcpu *v)
 	n->hw2 = pmem_alloc(sizeof(*n->hw2), PAGE_SIZE);
 	n->vm2 = pmem_alloc(sizeof(*n->vm2), PAGE_SIZE);
 	n->image = pmem_alloc(PAGE_SIZE, PAGE_SIZE);
-	if (!n->hw2 || !n->vm2 || !n->image || !nvmx_ept_init(n))
+	if (!n->hw2 || !n->vm2 || !n->image || !nvmx_ept_init(n) || !nvmx_shadow_init(n))
 		return false;
 	n->vm2->msr_bitmap = pmem_alloc(PAGE_SIZE, PAGE_SIZE);
 	if (!n->vm2->msr_bitmap)
@@ -78,6 +80,7 @@ static void reset(struct vcpu *v)
 	struct nvmx *n = nvmx_of(v);
 
 	nvmx_use_hw(v, n->hw1);
+	nvmx_shadow_off(v, n);
 	n->vmxon = n->run_pending = n->kick = n->init = false;
 	n->current = n->vmxon_pa = NO_VMCS;
 }
@@ -125,6 +128,10 @@ const struct nested_ops vmx_nested = {
 	.exit = nvmx_exit,
 	.event = nvmx_event,
 	.init_signal = init_signal,
+	.state_size = sizeof(struct vmx_nested_snapshot),
+	.save = nvmx_save,
+	.check = nvmx_check,
+	.restore = nvmx_restore,
 	.phys = nvmx_phys,
 	.flush = flush,
 };

@@ -146,11 +146,8 @@ static void translations(struct vcpu *v, struct nvmx *n)
 	(void)v;
 }
 
-void nvmx_enter(struct vcpu *v, struct nvmx *n)
+void nvmx_to_level1(struct vcpu *v, struct nvmx *n)
 {
-	uint64_t bad;
-
-	save_l1(v, n);
 	translations(v, n);
 	nvmx_use_hw(v, n->hw2);
 	v->level = 1;
@@ -159,8 +156,15 @@ void nvmx_enter(struct vcpu *v, struct nvmx *n)
 		n->hw2->proc_or &= ~PROC_MTF;
 	nvmx_merge_msr_bitmap(v, n);
 	nvmx_merge(v, n);
-
 	v->st_valid = v->st_dirty = 0; /* st was the guest hypervisor's; MSRs that no VMCS has are fetched from the CPU */
+}
+
+void nvmx_enter(struct vcpu *v, struct nvmx *n)
+{
+	uint64_t bad;
+
+	save_l1(v, n);
+	nvmx_to_level1(v, n);
 	v->st.cr0 = V12(n, GUEST_CR0);
 	v->st.cr3 = V12(n, GUEST_CR3);
 	v->st.cr4 = V12(n, GUEST_CR4);
@@ -326,6 +330,7 @@ void nvmx_leave(struct vcpu *v, struct nvmx *n, const struct l1_exit *x)
 	to_level0(v, n);
 	v->st.nmi_blocked = nmi || blocked;
 	load_host(v, n);
+	nvmx_shadow_out(v, n);
 	host_msrs(v, n);
 }
 
@@ -340,6 +345,7 @@ void nvmx_entry_failed(struct vcpu *v, struct nvmx *n, uint32_t reason, uint64_t
 	v->st.efer = n->l1.efer; /* no guest state has taken its place */
 	v->st.pat = n->l1.pat;
 	load_host(v, n);
+	nvmx_shadow_out(v, n);
 	host_msrs(v, n);
 }
 
