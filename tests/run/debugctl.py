@@ -35,6 +35,8 @@ CASES = (
     Case("upper-B07", "svm-qemu", ("doc2_effects",), "B07", ("S07.value", "S07.btf")),
     Case("upper-B46", "svm-qemu", ("doc2_debugctl",), "B46", ("S07.host",)),
     Case("stepped", "svm-qemu", STEPPED, stepped=True),
+    Case("upper", "vmx-bochs", ("doc2_effects", "a30_btf", "a31_lbr", "a33_bus_lock")),
+    Case("upper-B46", "vmx-bochs", ("doc2_effects",), "B46", ("S07.host", "S07.btf.host")),
 )
 
 
@@ -48,7 +50,10 @@ def to_run(case, kernel):
         backend = rungs.RUNGS[case.rung].backend
         run.modules = ((kernel, "vm=up mem=96 nested=on debugctl=emulate budget=600000 -- backend=%s screen=off" % backend),
                        (rungs.GUEST, "module-of=up -- guest.elf vm=l2 mem=32 lab -- scenario=%s" % scenarios))
-    run.rung, run.name, run.timeout = "debugctl", "%s-%s" % (case.rung, case.name), 300
+        if run.platform == "bochs":
+            # While the host's DEBUGCTL is set the upper drover runs a thousand times slower, and by 50 MIPS its timer would never let it get on.
+            run.mem, run.mips = 192, 400
+    run.rung, run.name, run.timeout = "debugctl", "%s-%s" % (case.rung, case.name), 400
     return run
 
 
@@ -81,10 +86,10 @@ def problems_of(case, result):
     return bad, len([c for c in report.checks if c.status == ktap.OK])
 
 
-def check():
-    """Runs them; (passed, failed, skipped): one each."""
+def check(rung):
+    """Runs a rung's; (passed, failed, skipped): one each."""
     counts, todo = [0, 0, 0], []
-    for case in CASES:
+    for case in [c for c in CASES if c.rung == rung]:
         absent = rungs.absent(rungs.RUNGS[case.rung])
         kernel, why = planted.build(case.bug) if case.bug and not absent else (rungs.DROVER, "")
         if absent:

@@ -122,9 +122,9 @@ def cmd_check(args):
     if args.part == "bare":
         counts = run_rungs(("bare-qemu", "bare-bochs-intel", "bare-bochs-amd"))
     elif args.part == "svm":
-        counts = add(run_rungs(("svm-qemu", "svm-bochs", "kvm")), badinput.check(("qemu", "bochs-svm")), debugctl.check(), bench.check())
+        counts = add(run_rungs(("svm-qemu", "svm-bochs", "kvm")), badinput.check(("qemu", "bochs-svm")), debugctl.check("svm-qemu"), bench.check())
     elif args.part == "vmx":
-        counts = add(run_rungs(("vmx-bochs",)), badinput.check(("bochs-vmx",)))
+        counts = add(run_rungs(("vmx-bochs",)), badinput.check(("bochs-vmx",)), debugctl.check("vmx-bochs"))
     elif args.part == "policies":
         counts = run_rungs([name for name, rung in rungs.RUNGS.items() if rung.policy])
     elif args.part == "planted":
