@@ -292,7 +292,7 @@ static bool flow_lock(struct cursor *c, struct flow *f, uint8_t op)
 	if (op < 0x38 && (op & 7) < 2)
 		return locked(c, f, 0xff, size, 0);
 	switch (op) {
-	case 0x80: case 0x83: return locked(c, f, 0x7f, size, 1);
+	case 0x80: case 0x82: case 0x83: return locked(c, f, 0x7f, op == 0x82 ? 1 : size, 1);
 	case 0x81: return locked(c, f, 0x7f, size, size == 8 ? 4 : size);
 	case 0x86: case 0x87: return locked(c, f, 0xff, size, 0);
 	case 0xf6: case 0xf7: return locked(c, f, 0x0c, size, 0);

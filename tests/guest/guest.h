@@ -231,6 +231,8 @@ void map_2m(uint64_t va, uint64_t pa);
 /* Leave long mode for flat 32-bit protected mode, paging off, CPL 0, IF=0, IDT limit 0, ESP valid; jumps to code32 with EAX = arg.
  * The GDT (selectors above; TSS at SEL_TSS is a 64-bit one, so not loaded) stays. There is no way back: end by port 0xf4. */
 __attribute__((noreturn)) void legacy32_enter(const void *code32, uint32_t arg);
+/* Does DEBUGCTL do what it says? By BTF: the first #DB of a step is at a jump's target. An MSR that only stores is no such thing. */
+bool debugctl_acts(void);
 /* All debug state to reset values: DR7 first, then DR0-3, DR6. What runs between scenarios. */
 void debug_state_reset(void);
 /* The 8-byte aligned, 64-byte buffer that watchpoint scenarios may use; the page is user-accessible. */

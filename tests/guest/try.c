@@ -158,3 +158,20 @@ void debug_state_reset(void)
 	write_dr6(DR6_INIT);
 	trap_clear();
 }
+
+CODE64(acts_jump, "nop; jmp 1f; nop; .globl acts_target; acts_target: 1: nop;" DONE)
+LABEL(acts_target);
+
+bool debugctl_acts(void)
+{
+	struct run r = { .code = acts_jump, .rflags = FL_TF };
+	bool acts;
+
+	if (try_wrmsr(MSR_DEBUGCTL, DEBUGCTL_BTF) != NO_FAULT)
+		return false;
+	run_code(&r);
+	acts = trap_nth(VEC_DB, 0)->rip == (uint64_t)acts_target;
+	try_wrmsr(MSR_DEBUGCTL, 0);
+	trap_clear();
+	return acts;
+}

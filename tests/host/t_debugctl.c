@@ -306,3 +306,26 @@ BOTH(V25_in_step)
 	tap_eq(rec_of(&m, R_DR, 0), 0xffff4ff0, id(amd, "V03.dr6"), "DR6 likewise");
 	machine_stop(&m);
 }
+
+/* DEBUGCTL by software: hardware runs with 0, and what the control block has after an exit says nothing about the guest's. */
+TEST(A30_soft)
+{
+	struct dbg_cpu c = { 0 };
+	struct dbg_vcpu v = { .soft = true, .feat = DBG_FEAT_LBR | DBG_FEAT_BTF | DBG_FEAT_BUS_LOCK | DBG_FEAT_BLD, .policy = DBG_TRAPPED };
+
+	dbg_cpu_reset(&c);
+	dbg_vcpu_reset(&v);
+	tap_ok(dbg_wrmsr_debugctl(&v, 7), "A30.soft.write", "the guest sets all three");
+	dbg_vm_fields(DBG_CAP_LBRV | DBG_CAP_VM_DR6, &c, &v);
+	tap_eq(v.vm_debugctl, 0, "A30.soft.svm", "SVM runs it with 0");
+	tap_eq(v.vm_lbrv, 0, "M08.soft.lbrv", "and without LBR virtualization");
+	c.owned_debugctl = DEBUGCTL_FREEZE_IN_SMM;
+	dbg_vm_fields(DBG_CAP_VM_DEBUGCTL, &c, &v);
+	tap_eq(v.vm_debugctl, DEBUGCTL_FREEZE_IN_SMM, "V18.soft.vmx", "VMX with the host's bits");
+	v.vm_debugctl = 0;
+	dbg_vm_fields_taken(DBG_CAP_VM_DEBUGCTL, &v);
+	tap_eq(v.debugctl, 7, "A30.soft.kept", "the guest's is what it has written");
+	dbg_deliver(&v, &(struct dbg_record){ .payload = DR6_BLD, .cls = DBG_TRAP });
+	tap_eq(v.debugctl, DEBUGCTL_BUS_LOCK, "A31.soft.cleared", "until a #DB clears LBR and BTF");
+	tap_eq(v.dr6, DR6_INIT & ~DR6_BLD, "A33.soft.bld", "whose bus lock is in DR6");
+}

@@ -14,6 +14,7 @@ sys.dont_write_bytecode = True
 import badinput  # noqa: E402
 import bench  # noqa: E402
 import bootcheck  # noqa: E402
+import debugctl  # noqa: E402
 import emulators  # noqa: E402
 import exitcodes  # noqa: E402
 import expect  # noqa: E402
@@ -149,9 +150,9 @@ def cmd_check(args):
     if args.part == "bare":
         counts = run_rungs(("bare-qemu", "bare-bochs-intel", "bare-bochs-amd"))
     elif args.part == "svm":
-        counts = add(run_rungs(("svm-qemu", "svm-bochs", "kvm")), badinput.check(("qemu", "bochs-svm")), bench.check())
+        counts = add(run_rungs(("svm-qemu", "svm-bochs", "kvm")), badinput.check(("qemu", "bochs-svm")), debugctl.check("svm-qemu"), bench.check())
     elif args.part == "vmx":
-        counts = add(run_rungs(("vmx-bochs",)), badinput.check(("bochs-vmx",)))
+        counts = add(run_rungs(("vmx-bochs",)), badinput.check(("bochs-vmx",)), debugctl.check("vmx-bochs"))
     elif args.part == "nested":
         counts = nested.check(run_rungs)
     elif args.part == "policies":

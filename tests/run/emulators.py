@@ -36,7 +36,7 @@ boot: cdrom
 floppy_bootsig_check: disabled=1
 ata0-master: type=cdrom, path={iso}, status=inserted
 com1: enabled=1, mode=file, dev={serial}
-cpu: model={model}, count=1, ips=50000000, reset_on_triple_fault=0, ignore_bad_msrs=0{msrs}
+cpu: model={model}, count=1, ips={mips}000000, reset_on_triple_fault=0, ignore_bad_msrs=0{msrs}
 clock: sync=none, time0=1
 log: {log}
 panic: action=fatal
@@ -188,13 +188,13 @@ def qemu_disk(serial, image, medium, uefi, workdir, mem=512):
     return argv
 
 
-def bochs(vendor, iso, serial, workdir, mem=128):
-    """Writes bochsrc and its companions into workdir; returns the command line. vendor: "intel" or "amd"."""
+def bochs(vendor, iso, serial, workdir, mem=128, mips=50):
+    """Writes bochsrc and its companions into workdir; returns the command line. vendor: "intel" or "amd". mips: what its clocks take for its speed."""
     workdir = Path(workdir).absolute()
     (workdir / "msrs.def").write_text(BOCHS_MSRS, encoding="ascii")
     (workdir / "rc.cq").write_text("c\nq\n", encoding="ascii")
     rc = workdir / "bochsrc"
-    rc.write_text(BOCHSRC.format(mem=mem, iso=Path(iso).absolute(), serial=Path(serial).absolute(),
+    rc.write_text(BOCHSRC.format(mem=mem, mips=mips, iso=Path(iso).absolute(), serial=Path(serial).absolute(),
                                  model=BOCHS_CPU[vendor], msrs=", msrs=%s" % (workdir / "msrs.def"),
                                  log=workdir / "bochs.log"), encoding="utf-8")
     argv = ["bochs", "-f", str(rc)]

@@ -39,6 +39,7 @@ class Run:
     bare: bool = False
     cpu: str = None
     mem: int = 256
+    mips: int = 50       # Bochs: instructions per microsecond of its clocks
     timeout: float = 120
     hangs: bool = False
     icount: bool = False
@@ -104,7 +105,7 @@ def command_line(run, serial):
         return emulators.qemu_kernel("kvm" if run.platform == "kvm" else "tcg", run.mem, serial, run.kernel, run.cmdline,
                                      run.modules, run.cpu, run.icount)
     iso = emulators.make_iso(run.workdir / "boot.iso", run.kernel, run.cmdline, run.modules, run.bare)
-    return emulators.bochs(run.vendor, iso, serial, run.workdir, run.mem)
+    return emulators.bochs(run.vendor, iso, serial, run.workdir, run.mem, run.mips)
 
 
 class _Streamer(threading.Thread):

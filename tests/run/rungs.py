@@ -34,6 +34,7 @@ UNPROVEN_NESTED = (("doc2_", "svm-bochs"),)
 
 # Scenarios with a hypervisor of their own.
 NESTED = re.compile(r"[nm]\d\d_|h11_nested|(bench_)?nested$")
+EMULATED = ("a30_btf", "a31_lbr", "a33_bus_lock", "m08_lbrv")  # want a DEBUGCTL that acts: drover's, by software
 LOCKED = ("n00_locked", "m00_locked")  # want a firmware that has locked it off
 
 
@@ -104,11 +105,14 @@ def modules(scenarios="all", words=""):
     nested = ""
     if NESTED.match(scenarios):
         nested = "nested=locked " if scenarios in LOCKED else "nested=on "
+    if scenarios in EMULATED:
+        nested = "nested=on debugctl=emulate "
     one = ((GUEST, ("vm=guest mem=32 lab %s-- scenario=%s %s" % (nested, scenarios, words)).strip()),)
     if scenarios != "all":
         return one
     one += ((GUEST, "vm=hv mem=32 lab nested=on -- scenario=nested"),
-            (GUEST, "vm=locked mem=16 lab nested=locked -- scenario=%s" % ",".join(LOCKED)))
+            (GUEST, "vm=locked mem=16 lab nested=locked -- scenario=%s" % ",".join(LOCKED)),
+            (GUEST, "vm=debugctl mem=32 lab nested=on debugctl=emulate -- scenario=%s" % ",".join(EMULATED)))
     return one + ((GUEST, "vm=a mem=16 lab group=1 -- scenario=isolation"),
                   (GUEST, "vm=b mem=16 lab group=1 -- scenario=peer"))
 

@@ -88,24 +88,28 @@ void vmx_lbr_wanted(void)
 		vmx_lbr_save(owner);
 }
 
-/* What software writes there: a filter, a place in the stack, and zeroes to clear a record. Anything else is refused, since the CPU may fault on it. */
+/* What software writes there: a filter, a place in the stack, and zeroes to clear a record. Anything else is refused, since the CPU may fault on it;
+ * but records that are memory take back what they have given. */
 static bool may_write(const struct lbr_stack *s, int i, uint64_t val)
 {
-	return i == 0 ? val <= 0x3ff : i == 1 ? val < s->depth : val == 0;
+	return i == 0 ? val <= 0x3ff : i == 1 ? val < s->depth : s == &soft_stack || val == 0;
+}
+
+static uint64_t *soft_records(const struct vcpu *v)
+{
+	return ((struct vmx_vm *)v->vm->hw)->lbr;
 }
 
 /* The records in memory and their shape. Those of software are of the VM, whichever of its levels runs: no entry or exit switches them. */
 static uint64_t *records(struct vcpu *v, const struct lbr_stack **s)
 {
-	struct vmx_vcpu *hw = vmx_hw(v);
-
 	if (v->dbg.soft) {
 		*s = &soft_stack;
-		return hw->vm->lbr;
+		return soft_records(v);
 	}
-	vmx_lbr_save(hw);
+	vmx_lbr_save(vmx_hw(v));
 	*s = &stack;
-	return hw->lbr;
+	return vmx_hw(v)->lbr;
 }
 
 bool vmx_lbr(struct vcpu *v, uint32_t msr, bool write, uint64_t *val)
@@ -127,7 +131,7 @@ bool vmx_lbr(struct vcpu *v, uint32_t msr, bool write, uint64_t *val)
 /* Only with v->dbg.soft. */
 void vmx_lbr_record(struct vcpu *v, uint64_t from, uint64_t to, bool event)
 {
-	uint64_t *lbr = vmx_hw(v)->vm->lbr, *tos = &lbr[1];
+	uint64_t *lbr = soft_records(v), *tos = &lbr[1];
 
 	(void)event; /* one record like any other */
 	*tos = (*tos + 1) % soft_stack.depth;
