@@ -70,8 +70,13 @@ static void set_ad(struct vcpu *v, const struct walk_result *r, bool write)
 			continue; /* a PDPTE of PAE has none */
 		if (write && i == r->nr - 1)
 			want |= PTE_D;
-		if (want != r->value[i])
-			memcpy(gva_phys(v, r->at[i], r->entry_size), &want, r->entry_size);
+		if (want != r->value[i]) {
+			/* An entry may be one of the guest hypervisor's own nested tables: with the bit before, the next one may be nowhere. */
+			uint8_t *p = gva_phys(v, r->at[i], r->entry_size);
+
+			if (p)
+				memcpy(p, &want, r->entry_size);
+		}
 	}
 }
 
@@ -106,6 +111,7 @@ static enum gva_status pieces(struct vcpu *v, struct gva a, size_t n, bool write
 		uint64_t va = a.v + done;
 		size_t room = 4096 - (va & 4095), part = n - done < room ? n - done : room;
 
+		v->miss.va = va;
 		if (!gva_walk(v, (struct gva){ va }, access, &r[nr])) {
 			if (v->miss.valid)
 				return GVA_NO_MEMORY;

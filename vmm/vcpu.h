@@ -170,7 +170,7 @@ struct vcpu {
 	struct vlapic apic;
 	struct vcpu_step step;
 	/* Of gva.c, with level 1: where an access that drover makes for the nested guest has met no memory. table: one of its page tables. */
-	struct { uint64_t pa; uint32_t access; bool table, valid; } miss;
+	struct { uint64_t pa, va; uint32_t access; bool table, valid; } miss;
 	uint64_t slice_end;     /* host TSC; the loop may have to look earlier: cpu.slice_end_tsc */
 };
 

@@ -49,7 +49,8 @@ struct svm_nested_snapshot {
 	uint16_t size;        /* of this struct, in bytes */
 	uint8_t level;        /* 0: the guest runs; 1: its own guest */
 	uint8_t gif;
-	uint8_t reserved[6];
+	uint8_t own_debugctl; /* level 1 with LBR virtualization of the hypervisor's: its DEBUGCTL and records are those of l1 */
+	uint8_t reserved[5];
 	uint64_t vm_cr, hsave; /* MSRs */
 	uint64_t rip, rsp, rax, rflags; /* of what runs */
 	/* Level 1 only, else 0: */

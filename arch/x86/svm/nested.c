@@ -45,9 +45,9 @@ void svm_nested_switch(struct vcpu *v, struct svm_nested *n, uint8_t level)
 	vcpu_need(v, VST_SHADOW);
 	v->want_intr_window = v->want_nmi_window = false;
 	vcpu_dirty(v, VST_SHADOW | VST_CTL);
-	if (!level) {
+	if (!level && from) {
 		v->fetch = n->fetch01; /* it is compared with L1's tables before it is used */
-	} else if (!from) {
+	} else if (level && !from) {
 		n->fetch01 = v->fetch;
 		fetch_cache_init(&v->fetch);
 	}

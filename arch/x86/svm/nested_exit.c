@@ -182,7 +182,11 @@ static bool l1_intr(const struct vcpu *v, const struct svm_nested *n)
 bool svm_nested_event(struct vcpu *v)
 {
 	struct svm_nested *n = svm_nested_of(v);
-	bool nmi = v->nmi_pending && !(v->held & VCPU_HELD_NMI) && !v->st.nmi_blocked && asked(n, CODE_NMI), intr = l1_intr(v, n);
+	bool nmi, intr;
+
+	vcpu_need(v, VST_SHADOW); /* L2's IRET may have ended the blocking of NMIs */
+	nmi = v->nmi_pending && !(v->held & VCPU_HELD_NMI) && !v->st.nmi_blocked && asked(n, CODE_NMI);
+	intr = l1_intr(v, n);
 
 	if (v->exit.vectoring.type == EVENT_NONE)
 		n->b02->exit_int_info = 0; /* an INT n that drover's own exit cut short is executed again: L1 must not inject it as well */

@@ -88,7 +88,7 @@ static void merge_msrpm(struct vcpu *v, struct svm_nested *n)
 	}
 }
 
-#define CR8_WRITE (1u << (16 + 8))
+#define CR8 (1u << (16 + 8) | 1u << 8)
 
 /* Without V_INTR_MASKING L2's CR8 is L1's. Its virtual interrupt goes on by drover's hand: state.c, commit_ctl. */
 static void merge_vintr(struct svm_vcpu *hw, struct svm_nested *n)
@@ -100,7 +100,7 @@ static void merge_vintr(struct svm_vcpu *hw, struct svm_nested *n)
 	hw->own_tpr = n->in.vintr & VMCB_V_INTR_MASKING;
 	n->b02->vintr = VMCB_V_INTR_MASKING | hw->vintr | (n->in.vintr & VMCB_V_TPR);
 	if (hw->own_tpr)
-		n->b02->intercept[VMCB_I_CR] &= ~CR8_WRITE | hw->floor[VMCB_I_CR];
+		n->b02->intercept[VMCB_I_CR] &= ~CR8 | hw->floor[VMCB_I_CR];
 }
 
 static void merge_paging(struct vcpu *v, struct svm_nested *n)

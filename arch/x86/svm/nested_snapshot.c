@@ -8,6 +8,7 @@
 #include "arch/x86/pmem.h"
 #include "arch/x86/svm/nested.h"
 #include "vmm/cpuid.h"
+#include "vmm/fetch.h"
 #include "vmm/gmem.h"
 
 _Static_assert(sizeof(struct svm_nested_snapshot) == SVM_SNAPSHOT_SIZE, "no hidden padding: what is saved holds nothing of the host");
@@ -21,6 +22,10 @@ static void save_l1(const struct vcpu *v, const struct svm_nested *n, struct vmc
 
 	svm_nested_state(l1, n->b01);
 	svm_nested_shared(l1, v->level ? n->b02 : n->b01, true);
+	if (n->own_debugctl) {
+		svm_nested_records(l1, n->b01);
+		l1->dbgctl = n->host.debugctl;
+	}
 	l1->cr2 = v->level ? n->b02->cr2 : n->b01->cr2;
 	l1->g_pat = own_pat ? n->b01->g_pat : n->b02->g_pat;
 	l1->efer = (l1->efer & ~EFER_SVME) | (v->level ? EFER_SVME : hw->svme);
@@ -62,6 +67,11 @@ void svm_nested_save(struct vcpu *v, void *to)
 	block->dr6 = v->dbg.dr6;
 	block->dr7 = v->dbg.dr7;
 	block->event_inj = 0;
+	s->own_debugctl = n->own_debugctl;
+	if (n->own_debugctl) { /* M08; what L2 has of DEBUGCTL is in the vcpu's own snapshot */
+		svm_nested_records(block, n->b02);
+		block->dbgctl = v->dbg.debugctl;
+	}
 }
 
 static bool zero(const uint8_t *p, size_t n)
@@ -100,6 +110,8 @@ const char *svm_nested_check(struct vcpu *v, const void *from)
 		return "level";
 	if (s->gif > 1)
 		return "gif";
+	if (s->own_debugctl > s->level || (s->own_debugctl && (!v->dbg.soft || (l1->dbgctl & ~(uint64_t)(DEBUGCTL_LBR | DEBUGCTL_BTF | DEBUGCTL_BUS_LOCK)))))
+		return "debugctl";
 	if (!zero(s->reserved, sizeof(s->reserved)))
 		return "reserved";
 	if ((s->vm_cr & ~SVM_VM_CR_KNOWN) || ((s->vm_cr ^ svm_nested_of(v)->vm_cr) & VM_CR_LOCK) || (svme && (s->vm_cr & VM_CR_SVMDIS)))
@@ -127,6 +139,9 @@ static void wipe(struct vcpu *v, struct svm_nested *n)
 	hw->vintr = 0;
 	hw->own_tpr = hw->window = false;
 	n->vmcb12 = 0;
+	n->own_debugctl = false;
+	fetch_cache_init(&v->fetch);
+	fetch_cache_init(&n->fetch01);
 	svm_nested_state(n->b01, n->b02); /* zeroes */
 	svm_nested_shared(n->b01, n->b02, true);
 	svm_npt_flush(v, n);
@@ -156,7 +171,11 @@ void svm_nested_restore(struct vcpu *v, const void *from)
 		n->host.rax = s->host_rax;
 		n->host.rflags = s->host_rflags;
 		memcpy(&n->in, s->block, sizeof(n->in));
+		n->own_debugctl = s->own_debugctl;
+		n->host.debugctl = s->own_debugctl ? l1->dbgctl : 0;
 		svm_nested_merge(v, n);
+		if (n->own_debugctl)
+			svm_nested_records(n->b02, &n->in);
 		svm_hw(v)->svme = n->in.efer & EFER_SVME;
 	}
 	svm_nested_switch(v, n, s->level);

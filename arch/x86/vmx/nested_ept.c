@@ -6,10 +6,13 @@
 #include "arch/x86/vmx/nested.h"
 #include "vmm/cpuid.h"
 #include "vmm/gmem.h"
+#include "vmm/walk.h"
 
 #define EPT_R 1ull
 #define EPT_W 2ull
 #define EPT_X 4ull
+#define EPT_READ 1ull
+#define EPT_WRITE 2ull
 #define EPT_RWX 7ull
 #define EPT_LARGE (1ull << 7)
 #define EPT_TYPE(e) ((unsigned)((e) >> 3) & 7)
@@ -155,6 +158,15 @@ static bool map(struct nvmx *n, uint64_t gpa, uint64_t hpa, bool large, uint64_t
 
 /* ---- Violations ---- */
 
+#define QUAL_LINEAR (1u << 7)     /* the linear address is told */
+#define QUAL_TRANSLATED (1u << 8) /* not of a paging structure */
+
+/* access: WALK_W or 0. */
+static uint64_t access_bits(uint32_t access)
+{
+	return access & WALK_W ? EPT_WRITE : EPT_READ;
+}
+
 /* Qualification: what the access was and where it came from are hardware's; what would have been allowed is the guest hypervisor's tables' (bits 5:3). */
 static uint64_t violation(uint64_t hw_qual, uint64_t rights)
 {
@@ -202,5 +214,34 @@ bool nvmx_phys(struct vcpu *v, uint64_t *pa)
 	if (walk12(v, n->eptp, *pa, &w) != WALK_OK)
 		return false;
 	*pa = w.pa;
+	return true;
+}
+
+bool nvmx_access(struct vcpu *v, uint64_t *pa, uint32_t access)
+{
+	const struct nvmx *n = nvmx_of(v);
+	struct ept_walk w = { 0 };
+
+	if (!nvmx_ept(n))
+		return true;
+	if (walk12(v, n->eptp, *pa, &w) != WALK_OK || (access_bits(access) & ~w.rights))
+		return false;
+	*pa = w.pa;
+	return true;
+}
+
+bool nvmx_miss(struct vcpu *v)
+{
+	struct nvmx *n = nvmx_of(v);
+	struct l1_exit x = { .reason = R_TRIPLE };
+	uint64_t qual = v->miss.table ? access_bits(0) : access_bits(v->miss.access) | QUAL_TRANSLATED;
+
+	if (nvmx_ept(n)) {
+		x.gpa = v->miss.pa;
+		x.gla = v->miss.va;
+		if (nvmx_ept_fill(v, n, v->miss.pa, qual | QUAL_LINEAR, &x.reason, &x.qual))
+			return false;
+	}
+	nvmx_leave(v, n, &x);
 	return true;
 }

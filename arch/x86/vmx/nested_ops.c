@@ -133,5 +133,7 @@ const struct nested_ops vmx_nested = {
 	.check = nvmx_check,
 	.restore = nvmx_restore,
 	.phys = nvmx_phys,
+	.access = nvmx_access,
+	.miss = nvmx_miss,
 	.flush = flush,
 };

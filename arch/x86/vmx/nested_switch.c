@@ -134,6 +134,7 @@ static void save_l1(struct vcpu *v, struct nvmx *n)
 static void translations(struct vcpu *v, struct nvmx *n)
 {
 	uint16_t vpid = n->proc2 & PROC2_VPID ? (uint16_t)V12(n, VPID) : 0;
+	uint64_t eptp;
 
 	if (!vpid || vpid != n->vpid)
 		n->vm2->flush = true;
@@ -142,7 +143,10 @@ static void translations(struct vcpu *v, struct nvmx *n)
 	n->vpid = vpid;
 	if (nvmx_ept(n))
 		nvmx_ept_use(n, V12(n, EPTP));
-	n->vm2->eptp = nvmx_ept(n) ? virt_to_phys(n->ept_root) | MEMTYPE_WB | 3 << 3 : n->hw1->vm->eptp;
+	eptp = nvmx_ept(n) ? virt_to_phys(n->ept_root) | MEMTYPE_WB | 3 << 3 : n->hw1->vm->eptp;
+	if (eptp != n->vm2->eptp) /* a flush is of the one in force: one that the shadow's still needs may have gone to the other */
+		n->vm2->flush = true;
+	n->vm2->eptp = eptp;
 	(void)v;
 }
 

@@ -193,8 +193,14 @@ static void catch_exceptions(struct vmx_vcpu *hw, bool on)
 		return;
 	if (on) {
 		hw->exceptions = vmcs_read32(VMCS_EXCEPTION_BITMAP);
+		hw->pf_mask = vmcs_read32(VMCS_PF_MASK);
+		hw->pf_match = vmcs_read32(VMCS_PF_MATCH);
 		vmcs_write(VMCS_EXCEPTION_BITMAP, 0xffffffff);
+		vmcs_write(VMCS_PF_MASK, 0);
+		vmcs_write(VMCS_PF_MATCH, 0);
 	} else {
+		vmcs_write(VMCS_PF_MASK, hw->pf_mask);
+		vmcs_write(VMCS_PF_MATCH, hw->pf_match);
 		vmcs_write(VMCS_EXCEPTION_BITMAP, hw->exceptions);
 		hw->exceptions = 0;
 	}
