@@ -95,6 +95,7 @@ struct env {
 	bool debugctl;    /* RDMSR of DEBUGCTL does not fault */
 	uint64_t mem_bytes; /* end of RAM from address 0, by the multiboot info (mem_upper) */
 	const char *cmdline;
+	bool fragile; /* said on the command line: the machine itself ends at the shutdown of a guest's guest (docs/emulators.md) */
 	uint64_t seed, count; /* seed=, count= of the command line, for scenarios of random input; 0: the scenario's own */
 };
 extern struct env env;

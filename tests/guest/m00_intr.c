@@ -30,9 +30,17 @@ static bool count(struct trap_frame *f, struct trap_rec *rec)
 	return true;
 }
 
+static bool without_masking;
+
+static void masking(uint8_t *b)
+{
+	if (without_masking)
+		*(uint64_t *)(void *)(b + 0x60) &= ~(1ul << 24); /* V_INTR_MASKING */
+}
+
 static void into_l1(const char *what, uint64_t l1_if, uint64_t l2_if, bool want, enum lab_inject kind)
 {
-	struct l2 g = { .code = m00_loop, .intr = true, .nmi = true, .rflags = l2_if, .l1_rflags = env.amd ? l1_if : 0 };
+	struct l2 g = { .code = m00_loop, .intr = true, .nmi = true, .rflags = l2_if, .l1_rflags = env.amd ? l1_if : 0, .tweak = masking };
 	unsigned vec = kind == LAB_NMI ? VEC_NMI : VEC_TEST;
 
 	hits = 0;
@@ -101,6 +109,17 @@ static void offer_far_idt(uint8_t *b)
 	*(uint64_t *)(void *)(b + 0x488) = L1_WINDOW_GPA + 20 * 4096 + (idtr.base & 4095);
 }
 
+static void virtual_far(void)
+{
+	struct l2 g = { .code = m00_vintr, .tweak = offer_far_idt, .paging = true, .flush = true };
+
+	far_idt_map();
+	trap_clear();
+	l1_run(&g);
+	check_eq("NB.virq.npf.exit", "the same where L0 has to map the IDT first, in the middle of the delivery", g.exit.kind, L1_CPUID);
+	check_trace("NB.virq.npf", "it comes, once", m00_vintr, "I80+4");
+}
+
 static void virtual(void)
 {
 	struct l2 g = { .code = m00_vintr, .tweak = offer };
@@ -109,12 +128,10 @@ static void virtual(void)
 	l1_run(&g);
 	check_eq("NB.virq.exit", "L2 runs to its end", g.exit.kind, L1_CPUID);
 	check_trace("NB.virq", "the virtual interrupt comes behind STI's shadow", m00_vintr, "I80+4");
-	far_idt_map();
-	g = (struct l2){ .code = m00_vintr, .tweak = offer_far_idt, .paging = true, .flush = true };
-	trap_clear();
-	l1_run(&g);
-	check_eq("NB.virq.npf.exit", "the same where L0 has to map the IDT first, in the middle of the delivery", g.exit.kind, L1_CPUID);
-	check_trace("NB.virq.npf", "it comes, once", m00_vintr, "I80+4");
+	if (env.fragile)
+		check_skip("NB.virq.npf", "the same where L0 has to map the IDT first", "Bochs names another event than the one that was cut short");
+	else
+		virtual_far();
 	g = (struct l2){ .code = m00_vintr, .tweak = offer_intercepted };
 	trap_clear();
 	l1_run(&g);
@@ -129,8 +146,14 @@ SCENARIO(m00_intr, "interrupts and NMIs of L1 while L2 runs", SCN_LAB | SCN_NEST
 	into_l1("irq", FL_IF, 0, true, LAB_IRQ);
 	into_l1("irq.l2if", FL_IF, FL_IF, true, LAB_IRQ);
 	into_l1("irq.masked", 0, FL_IF, !env.amd, LAB_IRQ); /* VMX: the control alone decides, whatever IF is on either level */
-	if (env.amd)
+	if (env.amd) {
 		into_l1("nmi", 0, 0, true, LAB_NMI);
+		/* One EFLAGS.IF for both: it is L2's that counts, whatever L1's was. */
+		without_masking = true;
+		into_l1("irq.plain", 0, FL_IF, true, LAB_IRQ);
+		into_l1("irq.plain.l2off", FL_IF, 0, false, LAB_IRQ);
+		without_masking = false;
+	}
 	behind_event();
 	if (env.amd)
 		virtual();

@@ -64,6 +64,8 @@ static void to_l1(void)
 
 SCENARIO(m12_nmi, "NMIs while L2 runs leave no step and no TF behind", SCN_NESTED | SCN_LAB)
 {
+	if (!env.amd)
+		scenario_skip("SVM only: this is an Intel CPU");
 	l1_begin();
 	trap_set_hook(VEC_NMI, taken);
 	for (unsigned round = 0; round < 4; round++)

@@ -268,6 +268,8 @@ static void parse_cmdline(const char *s)
 			env.seed = number(s + 5, n - 5);
 		else if (n > 6 && same(s, 6, "count="))
 			env.count = number(s + 6, n - 6);
+		else if (same(s, n, "fragile"))
+			env.fragile = true;
 		else if (!first || !is_image_name(s, n))
 			bad_option("option", s, n);
 		s += n;

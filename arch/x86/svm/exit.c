@@ -176,9 +176,13 @@ static __attribute__((noinline)) void decode_vectoring(struct vcpu *v, struct vm
 	uint8_t vector = (uint8_t)(b->exit_int_info & VMCB_EV_VECTOR);
 	uint64_t info;
 
-	/* No exception has such a vector: QEMU tells an interrupt that it took by itself (V_IRQ) with an exception's type. Injected so, it is refused. */
-	if (VMCB_EV_TYPE(b->exit_int_info) == VMCB_EV_EXCEPTION && vector > 31)
+	/* No exception has such a vector: QEMU tells an interrupt that it took by itself (V_IRQ) with an exception's type, which is refused when injected, and
+	 * leaves it pending besides. */
+	if (VMCB_EV_TYPE(b->exit_int_info) == VMCB_EV_EXCEPTION && vector > 31) {
 		b->exit_int_info &= ~VMCB_EV_TYPE_BITS;
+		b->vintr &= ~VMCB_V_IRQ;
+		b->clean &= ~VMCB_CLEAN_TPR;
+	}
 	info = b->exit_int_info;
 	*ev = (struct event){ .type = type_of[VMCB_EV_TYPE(info)], .vector = vector, .reinjected = true };
 	if (ev->type == EVENT_FAULT && (vector == VEC_BP || vector == VEC_OF))
