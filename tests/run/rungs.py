@@ -29,7 +29,7 @@ PROOFS = {
 
 # Scenarios with a hypervisor of their own.
 NESTED = re.compile(r"[nm]\d\d_|nested$")
-EMULATED = ("a30_btf", "a31_lbr", "a33_bus_lock", "m08_lbrv")  # want a DEBUGCTL that acts: drover's, by software
+EMULATED = ("a30_btf", "a31_lbr", "a33_bus_lock", "m08_lbrv", "n03_debugctl")  # want a DEBUGCTL that acts: drover's, by software
 LOCKED = ("n00_locked", "m00_locked")  # want a firmware that has locked it off
 
 
