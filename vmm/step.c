@@ -334,7 +334,7 @@ void step_leave(struct vcpu *v)
 
 	s->on = false;
 	s->catching = false;
-	s->caught = e->kind == EXITK_EXCEPTION;
+	s->caught = e->kind == EXITK_EXCEPTION && !db;
 	vcpu_dirty(v, VST_CTL);
 	if (s->kicked) {
 		leave_kicked(v);

@@ -34,7 +34,7 @@ UNPROVEN_NESTED = (("doc2_", "svm-bochs"),)
 
 # Scenarios with a hypervisor of their own.
 NESTED = re.compile(r"[nm]\d\d_|h11_nested|(bench_)?nested$")
-EMULATED = ("a30_btf", "a31_lbr", "a33_bus_lock", "m08_lbrv")  # want a DEBUGCTL that acts: drover's, by software
+EMULATED = ("a30_btf", "a31_lbr", "a33_bus_lock", "m08_lbrv", "n03_debugctl")  # want a DEBUGCTL that acts: drover's, by software
 FRAGILE = {"": "", "vmx": "", "svm": " fragile"}  # Bochs panics where SVM's shutdown intercept is due
 LOCKED = ("n00_locked", "m00_locked")  # want a firmware that has locked it off
 

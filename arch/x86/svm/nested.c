@@ -83,11 +83,11 @@ static void resume_l1(struct vcpu *v, struct svm_nested *n)
 	v->tsc_offset = 0;
 	v->exit.vectoring.type = EVENT_NONE;
 	svm_nested_regs(v, n->host.rip, n->host.rsp, n->host.rax, n->host.rflags);
-	v->dbg.dr7 = DR7_INIT;
 	if (n->own_debugctl) {
 		n->own_debugctl = false;
 		v->dbg.debugctl = n->host.debugctl;
 	}
+	v->dbg.dr7 = DR7_INIT;
 	svm_nested_switch(v, n, 0);
 	step = dbg_retire(&v->dbg, n->host.rflags, 0);
 	if (step)
