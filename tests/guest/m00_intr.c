@@ -40,7 +40,7 @@ static void masking(uint8_t *b)
 
 static void into_l1(const char *what, uint64_t l1_if, uint64_t l2_if, bool want, enum lab_inject kind)
 {
-	struct l2 g = { .code = m00_loop, .intr = true, .nmi = true, .rflags = l2_if, .l1_rflags = env.amd ? l1_if : 0, .tweak = masking };
+	struct l2 g = { .code = m00_loop, .intr = true, .nmi = true, .rflags = l2_if, .l1_rflags = env.amd ? l1_if : 0, .tweak = env.amd ? masking : NULL };
 	unsigned vec = kind == LAB_NMI ? VEC_NMI : VEC_TEST;
 
 	hits = 0;
