@@ -15,6 +15,11 @@ int event_irq(const struct vcpu *v)
 	return vlapic_irq(&v->apic);
 }
 
+bool event_irq_open(const struct vcpu *v)
+{
+	return v->level && v->be->nested->irq_open ? v->be->nested->irq_open(v) : v->rflags & RFLAGS_IF;
+}
+
 void event_take_irq(struct vcpu *v, uint8_t vector)
 {
 	if (v->irq_pending[0] | v->irq_pending[1] | v->irq_pending[2] | v->irq_pending[3])

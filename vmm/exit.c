@@ -14,9 +14,11 @@
 #include "vmm/run.h"
 #include "vmm/trace.h"
 
-static bool anything_wakes(const struct vcpu *v)
+static bool anything_wakes(struct vcpu *v)
 {
-	return v->exception.type != EVENT_NONE || v->nmi_pending || (event_irq(v) >= 0 && (v->rflags & 0x200));
+	if (v->level && v->be->nested->virq && v->be->nested->virq(v, false) >= 0)
+		return true;
+	return v->exception.type != EVENT_NONE || v->nmi_pending || (event_irq(v) >= 0 && event_irq_open(v));
 }
 
 /* A step trap that is due behind HLT ends it at once (rule A24). Later only the APIC's timer can. */

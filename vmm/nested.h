@@ -38,7 +38,12 @@ struct nested_ops {
 	bool (*init_signal)(struct vcpu *v);
 	/* With v->level 1: where what the nested guest takes for a physical address lies in the guest's memory. False: nowhere. NULL: they are the same. */
 	bool (*phys)(struct vcpu *v, uint64_t *pa);
-	/* The same for data, with rights: access: WALK_W or 0. Sets accessed and dirty bits of the guest hypervisor's tables. NULL: as phys. */
+	/* With v->level 1: would an interrupt end its HLT now? It may be the guest hypervisor's, by whose IF it goes then. NULL: as RFLAGS.IF says. */
+	bool (*irq_open)(const struct vcpu *v);
+	/* With v->level 1: the vector of a virtual interrupt that the guest hypervisor has posted and that is due, or -1. take: it is taken, to be injected; not if
+	 * it is to be an exit. NULL: there are none. */
+	int (*virq)(struct vcpu *v, bool take);
+	/* As phys, for data, with rights: access: WALK_W or 0. Sets accessed and dirty bits of the guest hypervisor's tables. NULL: as phys. */
 	bool (*access)(struct vcpu *v, uint64_t *pa, uint32_t access);
 	/* With v->level 1: v->miss is an exit to the guest hypervisor, which runs next. False: it is not. NULL: never. */
 	bool (*miss)(struct vcpu *v);

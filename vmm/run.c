@@ -217,7 +217,7 @@ static __attribute__((noinline)) void run_vcpu(struct vcpu *v, struct cpu *c)
 
 bool run_timer_wakes(const struct vcpu *v)
 {
-	return (v->rflags & RFLAGS_IF) && vlapic_will_wake(&v->apic);
+	return event_irq_open(v) && vlapic_will_wake(&v->apic);
 }
 
 /* Ends a HLT for which the timer has come. */
@@ -228,7 +228,7 @@ static bool can_run(struct vcpu *p, uint64_t now)
 	if (!p->halted)
 		return true;
 	apic_tick(p, now);
-	if (!(p->rflags & RFLAGS_IF) || event_irq(p) < 0)
+	if (!event_irq_open(p) || event_irq(p) < 0)
 		return false;
 	p->halted = false;
 	return true;

@@ -28,6 +28,9 @@ void exit_handle(struct vcpu *v);
 /* The guest's APIC timer has been set, or the host's timer has come: the next exit is in time for it. For the vcpu that runs on this CPU. */
 void run_timer(struct vcpu *v);
 
+/* Would an interrupt end a HLT of what runs? */
+bool event_irq_open(const struct vcpu *v);
+
 /* Will its APIC timer end a HLT? */
 bool run_timer_wakes(const struct vcpu *v);
 

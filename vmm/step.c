@@ -123,14 +123,18 @@ static void flat_code(struct vcpu *v, uint16_t cs, uint16_t ss, unsigned cpl, bo
 static bool system_call(struct vcpu *v, const struct flow *f)
 {
 	struct vcpu_state *st = &v->st;
+	bool long64, compat;
 
 	vcpu_need(v, VST_CR | VST_CS | VST_SEG | VST_MSR | VST_SHADOW);
-	if (!vcpu_long64(v) || !(st->efer & EFER_SCE) || v->step.pair)
+	long64 = vcpu_long64(v);
+	/* Compatibility mode: Intel's SYSCALL is #UD, AMD's goes to CSTAR. */
+	compat = !long64 && (st->efer & EFER_LMA) && f->kind == FLOW_SYSCALL && (v->dbg.feat & DBG_FEAT_AMD);
+	if (!(long64 || compat) || !(st->efer & EFER_SCE) || v->step.pair)
 		return false;
 	if (f->kind == FLOW_SYSCALL) {
 		v->r[GPR_RCX] = v->rip + f->d.len;
 		v->r[GPR_R11] = v->rflags & ~RFLAGS_RF;
-		v->rip = st->lstar;
+		v->rip = compat ? st->cstar : st->lstar;
 		flat_code(v, (uint16_t)(st->star >> 32 & 0xfffc), (uint16_t)((st->star >> 32 & 0xfffc) + 8), 0, true);
 		v->rflags &= ~(st->sfmask | RFLAGS_RF);
 	} else {
@@ -220,6 +224,18 @@ static void without_shadow(struct vcpu *v)
 	vcpu_dirty(v, VST_SHADOW | VST_CTL);
 }
 
+/* A virtual interrupt of a nested guest is injected too: hardware would deliver it by itself, and push the hidden TF. */
+static void virtual_interrupt(struct vcpu *v)
+{
+	int vector;
+
+	if (!v->level || !v->be->nested->virq || v->st.shadow != SHADOW_NONE)
+		return;
+	vector = v->be->nested->virq(v, true);
+	if (vector >= 0)
+		v->inject = (struct event){ .type = EVENT_INTR, .vector = (uint8_t)vector };
+}
+
 void step_enter(struct vcpu *v)
 {
 	struct vcpu_step *s = &v->step;
@@ -233,6 +249,8 @@ void step_enter(struct vcpu *v)
 	vcpu_dirty(v, VST_CTL);
 	vcpu_need(v, VST_SHADOW);
 	s->waiting = v->st.pending_dbg && v->st.shadow != SHADOW_MOV_SS; /* a trap that hardware raises before anything runs */
+	if (v->inject.type == EVENT_NONE && !s->waiting)
+		virtual_interrupt(v);
 	if (v->inject.type == EVENT_NONE && !s->waiting) {
 		look(v, &f);
 		if (!breakpoint_here(v) && by_software(v, &f)) {

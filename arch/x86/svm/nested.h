@@ -66,6 +66,8 @@ uint64_t svm_npt_miss(const struct vcpu *v, const struct svm_nested *n);
 /* nested_exit.c */
 bool svm_nested_exit(struct vcpu *v);
 bool svm_nested_event(struct vcpu *v);
+bool svm_nested_irq_open(const struct vcpu *v);
+int svm_nested_virq(struct vcpu *v, bool take);
 bool svm_nested_miss(struct vcpu *v);
 
 /* nested_snapshot.c: nested.h's save, check, restore */

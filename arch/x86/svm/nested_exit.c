@@ -208,3 +208,30 @@ bool svm_nested_event(struct vcpu *v)
 	svm_nested_leave(v, nmi ? CODE_NMI : CODE_INTR, 0, 0);
 	return true;
 }
+
+bool svm_nested_irq_open(const struct vcpu *v)
+{
+	const struct svm_nested *n = svm_nested_of(v);
+
+	return (n->in.vintr & VMCB_V_INTR_MASKING ? n->host.rflags : v->rflags) & RFLAGS_IF;
+}
+
+int svm_nested_virq(struct vcpu *v, bool take)
+{
+	struct svm_nested *n = svm_nested_of(v);
+	struct svm_vcpu *hw = svm_hw(v);
+	uint64_t prio, tpr;
+
+	svm_vintr_fetch(hw);
+	prio = (hw->vintr & VMCB_V_PRIO_MAX) >> 16;
+	tpr = n->b02->vintr & 0xf;
+	if (!(hw->vintr & VMCB_V_IRQ) || !(v->rflags & RFLAGS_IF) || (!(hw->vintr & VMCB_V_IGN_TPR) && prio <= tpr))
+		return -1;
+	if (take) {
+		if (asked(n, CODE_VINTR))
+			return -1;
+		hw->vintr &= ~VMCB_V_IRQ;
+		vcpu_dirty(v, VST_CTL);
+	}
+	return (int)(hw->vintr >> 32 & 0xff);
+}

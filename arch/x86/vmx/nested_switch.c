@@ -210,6 +210,18 @@ static void save_pending(const struct vcpu *v, struct nvmx *n)
 	n->dirty[N12_GUEST_PENDING_DBG] = true; /* vmcs02 does not have it */
 }
 
+/* Under a shadow hardware has noted the hidden TF of a step as BS. The field has to say what the nested guest's own TF does, or the guest hypervisor's next
+ * entry is refused (V09). */
+static void hide_step(const struct vcpu *v, struct nvmx *n)
+{
+	if (!v->dbg.soft || !(V12(n, GUEST_INTERRUPTIBILITY) & (INTR_STI | INTR_MOV_SS)))
+		return;
+	V12(n, GUEST_PENDING_DBG) &= ~PEND_BS;
+	if ((v->rflags & RFLAGS_TF) && !(v->dbg.debugctl & DEBUGCTL_BTF))
+		V12(n, GUEST_PENDING_DBG) |= PEND_BS;
+	n->dirty[N12_GUEST_PENDING_DBG] = true;
+}
+
 static void save_guest(struct vcpu *v, struct nvmx *n)
 {
 	uint32_t ctl = V12_32(n, EXIT_CTL);
@@ -219,6 +231,7 @@ static void save_guest(struct vcpu *v, struct nvmx *n)
 		vmx_commit(v); /* to vmcs02 */
 	vcpu_need(v, VST_CR | VST_MSR);
 	nvmx_save_copied(n);
+	hide_step(v, n);
 	V12(n, GUEST_CR0) = v->st.cr0;
 	V12(n, GUEST_CR3) = v->st.cr3;
 	V12(n, GUEST_CR4) = v->st.cr4;
