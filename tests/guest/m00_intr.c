@@ -3,6 +3,7 @@
  * Cause: L0 injects into what runs, not into whom it is for; forgets GIF; or loses what waits over the level switch.
  * Who had it: Linux KVM's nested SVM (lost wake-ups, IRQs with GIF=0), 2010 to 2020.
  * Rules: NB (see n00_nested); APM "Global Interrupt Flag", "Virtual Interrupts"; A35. */
+#include "tests/guest/apic.h"
 #include "tests/guest/l1.h"
 
 /* L2 asks L0 for an interrupt of L1: only a lab can, and only L1 has the hypercalls. So it is queued before the entry, with IF off. */
@@ -128,6 +129,10 @@ static void virtual(void)
 	l1_run(&g);
 	check_eq("NB.virq.exit", "L2 runs to its end", g.exit.kind, L1_CPUID);
 	check_trace("NB.virq", "the virtual interrupt comes behind STI's shadow", m00_vintr, "I80+4");
+	g = (struct l2){ .code = m00_vintr, .tweak = offer, .rflags = FL_IF };
+	trap_clear();
+	l1_run(&g);
+	check_trace("NB.virq.open", "with IF=1 at the entry it is first", m00_vintr, "I80+0");
 	if (env.fragile)
 		check_skip("NB.virq.npf", "the same where L0 has to map the IDT first", "Bochs names another event than the one that was cut short");
 	else
@@ -138,6 +143,39 @@ static void virtual(void)
 	check_eq("NB.virq.window", "with its intercept it exits", g.exit.kind, L1_WINDOW);
 	check_eq("NB.virq.window.rip", "there", g.rip - (uint64_t)m00_vintr, 4);
 	check_eq("NB.virq.window.none", "and is not delivered", trap_count(VEC_INT80), 0);
+}
+
+/* HLT that L1 does not intercept is ended by what L1 has posted, and by what is L1's own: L2's IF does not count there. */
+CODE64(m00_hlt, "sti; hlt; nop; cli;" L2_END)
+CODE64(m00_hlt_off, "hlt; nop;" L2_END)
+
+static void in_a_while(void)
+{
+	apic_write(APIC_LVT_TIMER, VEC_TEST);
+	apic_write(APIC_INITIAL, 2000000);
+}
+
+static void halted(void)
+{
+	struct l2 g = { .code = m00_hlt, .tweak = offer, .intr = true, .l1_rflags = FL_IF };
+
+	hits = 0;
+	trap_set_hook(VEC_TEST, count);
+	apic_begin();
+	apic_write(APIC_DIVIDE, APIC_DIVIDE_BY_1);
+	in_a_while();
+	trap_clear();
+	l1_run(&g);
+	check_eq("NB.hlt.virq.exit", "a posted virtual interrupt ends L2's HLT", g.exit.kind, L1_CPUID);
+	check_trace("NB.hlt.virq", "behind it", m00_hlt, "I80+2");
+	g = (struct l2){ .code = m00_hlt_off, .intr = true, .l1_rflags = FL_IF };
+	in_a_while();
+	l1_run(&g);
+	check_eq("NB.hlt.intr", "L1's timer ends it with IF=0", g.exit.kind, L1_INTR);
+	check_eq("NB.hlt.intr.rip", "behind it", g.rip - (uint64_t)m00_hlt_off, 1);
+	__asm__ volatile("sti; nop; cli" ::: "memory");
+	apic_end();
+	trap_set_hook(VEC_TEST, NULL);
 }
 
 SCENARIO(m00_intr, "interrupts and NMIs of L1 while L2 runs", SCN_LAB | SCN_NESTED)
@@ -155,7 +193,9 @@ SCENARIO(m00_intr, "interrupts and NMIs of L1 while L2 runs", SCN_LAB | SCN_NEST
 		without_masking = false;
 	}
 	behind_event();
-	if (env.amd)
+	if (env.amd) {
 		virtual();
+		halted();
+	}
 	l1_end();
 }

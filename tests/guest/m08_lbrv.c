@@ -111,6 +111,28 @@ static void switched(void)
 	check_eq("M08.on.exit.dr6", "a step", g.dr6, DR6_INIT | DR6_BS);
 }
 
+/* What counts the branches must not show in the frame of an interrupt that L1 has posted and that hardware delivers. */
+CODE64(m08_virq, "sti; nop; nop; nop; cli;" L2_END)
+
+static void offer(uint8_t *b)
+{
+	tweak(b);
+	put(b, 0x60, get(b, 0x60) | 1ul << 8 | 0xful << 16 | 1ul << 20 | (uint64_t)VEC_INT80 << 32);
+}
+
+static void posted(void)
+{
+	struct l2 g = { .code = m08_virq, .tweak = offer, .own = 1u << VEC_DB };
+
+	lbrv = true;
+	want_ctl = DEBUGCTL_LBR;
+	trap_clear();
+	l1_run(&g);
+	check_eq("M12.virq.exit", "L2 runs to its end", g.exit.kind, L1_CPUID);
+	check_trace("M12.virq", "the posted interrupt comes once, and no step does", m08_virq, "I80+2");
+	check_eq("M12.virq.tf", "its frame has no TF", trap_count(VEC_INT80) ? trap_nth(VEC_INT80, 0)->rflags & FL_TF : 1, 0);
+}
+
 SCENARIO(m08_lbrv, "LBR virtualization decides whose DEBUGCTL a guest's guest has", SCN_NESTED)
 {
 	uint32_t r[4];
@@ -126,6 +148,7 @@ SCENARIO(m08_lbrv, "LBR virtualization decides whose DEBUGCTL a guest's guest ha
 	db.anywhere = true;
 	shared();
 	switched();
+	posted();
 	try_wrmsr(MSR_DEBUGCTL, 0);
 	l1_end();
 }

@@ -78,6 +78,8 @@ PLANTS = (
     Plant("DC07-cpl", "a33_bus_lock", ("svm-qemu",)),
     Plant("DC08-line", "a33_bus_lock", ("svm-qemu",)),
     Plant("DC09-frame", "a31_lbr", ("svm-qemu",)),
+    Plant("DC14-virq", "m08_lbrv", ("svm-qemu",)),
+    Plant("NS25-hlt-virq", "m00_intr", ("svm-qemu",)),
     Plant("DC10-taken", "a31_lbr", ("svm-qemu",)),
     Plant("DC11-vmx-load", "n03_debugctl", ("vmx-bochs",)),
     Plant("DC12-vmx-zero", "n03_debugctl", ("vmx-bochs",)),
