@@ -3,6 +3,7 @@
  * Cause: the debug controls of entry and exit are taken for DR7's alone; an exit has to leave DEBUGCTL 0, whatever was loaded.
  * Who had it: Linux KVM until 2996fca0690f (DR7's half); the snapshot of DEBUGCTL for it until 764643a6be07.
  * Rules: N03, N05, N06. Needs a DEBUGCTL that acts: drover's `debugctl=emulate`, or silicon. */
+#include "tests/guest/apic.h"
 #include "tests/guest/l1_vmx.h"
 
 CODE64(n03_ctl_read, "mov $0x1d9, %ecx; rdmsr; mov %eax, %esi;" VMX_END)
@@ -39,6 +40,47 @@ static struct vmx_l2 one(const char *code, bool set_load, bool set_save, uint64_
 	return r;
 }
 
+/* What drover steps it with must not show in the control block, where BS has to agree with TF behind MOV SS, or the next entry is refused. */
+CODE64(n03_ctl_shadow, "mov %ss, %eax; mov %eax, %ss; cpuid; nop;" VMX_END)
+
+static void shadow(void)
+{
+	struct vmx_l2 r = one(n03_ctl_shadow, true, true, DEBUGCTL_LBR, 0, 0);
+
+	check_eq("V09.shadow", "CPUID exits behind MOV SS", r.exit == VX_CPUID ? vf(VF_SHADOW) & 3 : 99, 2);
+	check_eq("V09.shadow.bs", "and no step is pending", vf(VF_PENDING) >> 14 & 1, 0);
+	r.rip += r.len;
+	vf_set(VF_SHADOW, 0);
+	vmx_resume(&r);
+	check_eq("V09.shadow.end", "it goes on to its end", r.exit, VX_HLT);
+}
+
+CODE64(n03_ctl_hlt, "hlt; nop;" VMX_END_USER)
+
+static void arm(struct vmx_l2 *r)
+{
+	tune(r);
+	vf_change(VF_PROC, VC_PROC_HLT, 0);
+	apic_write(APIC_DIVIDE, APIC_DIVIDE_BY_1);
+	apic_write(APIC_LVT_TIMER, 0x40);
+	apic_write(APIC_INITIAL, 2000000);
+}
+
+static void halted(void)
+{
+	struct vmx_l2 r = { .code = n03_ctl_hlt, .debugctl = DEBUGCTL_LBR, .want = VW_INTR, .tune = arm };
+
+	load = save = true;
+	apic_begin();
+	trap_set_hook(0x40, apic_taken);
+	vmx_run(&r);
+	check_eq("N03.hlt", "its HLT lasts until its hypervisor's interrupt", r.exit, VX_INTR);
+	check_eq("N03.hlt.rip", "which finds it behind HLT", r.rip - (uint64_t)n03_ctl_hlt, 1);
+	apic_write(APIC_EOI, 0);
+	apic_end();
+	trap_set_hook(0x40, NULL);
+}
+
 SCENARIO(n03_debugctl, "DEBUGCTL is loaded or inherited, saved or not, and 0 behind each exit", SCN_NESTED)
 {
 	struct vmx_l2 r;
@@ -63,5 +105,7 @@ SCENARIO(n03_debugctl, "DEBUGCTL is loaded or inherited, saved or not, and 0 beh
 	check_eq("N03.step.load", "its hypervisor's BTF does not reach it", r.rip - (uint64_t)n03_ctl_step, 1);
 	r = one(n03_ctl_step, false, true, 0, DEBUGCTL_BTF, FL_TF);
 	check_eq("N03.step.inherit", "or does, where it is inherited", r.rip - (uint64_t)n03_ctl_step, 5);
+	shadow();
+	halted();
 	vmx_stop();
 }

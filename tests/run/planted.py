@@ -80,6 +80,8 @@ PLANTS = (
     Plant("DC09-frame", "a31_lbr", ("svm-qemu",)),
     Plant("DC14-virq", "m08_lbrv", ("svm-qemu",)),
     Plant("NS25-hlt-virq", "m00_intr", ("svm-qemu",)),
+    Plant("DC15-shadow-bs", "n03_debugctl", ("vmx-bochs",)),
+    Plant("Y94-nested-rights", "m00_npt", ("vmx-bochs",)),
     Plant("DC10-taken", "a31_lbr", ("svm-qemu",)),
     Plant("DC11-vmx-load", "n03_debugctl", ("vmx-bochs",)),
     Plant("DC12-vmx-zero", "n03_debugctl", ("vmx-bochs",)),

@@ -184,6 +184,7 @@ void nvmx_ept_use(struct nvmx *n, uint64_t eptp);
 bool nvmx_ept_fill(struct vcpu *v, struct nvmx *n, uint64_t gpa, uint64_t hw_qual, uint32_t *reason, uint64_t *qual);
 /* vmm/nested.h: phys */
 bool nvmx_phys(struct vcpu *v, uint64_t *pa);
+bool nvmx_irq_open(const struct vcpu *v);
 bool nvmx_access(struct vcpu *v, uint64_t *pa, uint32_t access);
 bool nvmx_miss(struct vcpu *v);
 

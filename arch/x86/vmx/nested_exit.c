@@ -6,6 +6,7 @@
 #include "vmm/exits.h"
 #include "vmm/gmem.h"
 #include "vmm/run.h"
+#include "vmm/step.h"
 
 /* ---- Exceptions ---- */
 
@@ -272,6 +273,9 @@ bool nvmx_exit(struct vcpu *v)
 		return true;
 	}
 	if (v->exit.kind == EXITK_HLT) {
+		/* A step cannot enter the HLT state: TF there wants BS in the pending field (V09). Its timer goes on in HLT, which only hardware can wait for. */
+		if (step_wanted(v) && !(V12(n, PIN_CTL) & PIN_TIMER))
+			return false;
 		own_hlt(v);
 		return true;
 	}
@@ -385,4 +389,9 @@ bool nvmx_event(struct vcpu *v)
 		return true;
 	nvmx_mtf_arm(v, n);
 	return false;
+}
+
+bool nvmx_irq_open(const struct vcpu *v)
+{
+	return (V12(nvmx_of(v), PIN_CTL) & PIN_EXT_INTR) || (v->rflags & RFLAGS_IF);
 }

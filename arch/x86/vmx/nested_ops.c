@@ -133,6 +133,7 @@ const struct nested_ops vmx_nested = {
 	.check = nvmx_check,
 	.restore = nvmx_restore,
 	.phys = nvmx_phys,
+	.irq_open = nvmx_irq_open,
 	.access = nvmx_access,
 	.miss = nvmx_miss,
 	.flush = flush,
