@@ -16,6 +16,7 @@ enum { C_MISC1 = 0x0c, C_MISC2 = 0x10, C_IOPM = 0x40, C_VINTR = 0x60, C_TLB = 0x
 
 CODE64(m00_fuzz_code, "rdtsc; xchg %rax, (%rbx); sti; nop; push %r8; popf; pushf; str %ax; mov %r8, %dr0; mov %cr8, %rax; mov $0x80, %edx;"
 	"mov %rbx, %rdi; mov %rbx, %rsi; mov $3, %ecx; rep insb; outsl; in %dx, %al;" L2_END)
+#define SANE_DR7 (DR7_INIT | DR7_BP(1, RW_WRITE, LEN_2))
 CODE64(m00_sane_code, "mov %dr6, %r10; mov %dr7, %r11; lea 7(%r8), %r15;" L2_END)
 
 CODE64(m00_fuzz_handler, L2_END)
@@ -182,12 +183,12 @@ static void l1_read(struct l1_is *s)
 /* An L2 that means well, and L1's own state. */
 static unsigned sane(const struct l1_is *was)
 {
-	struct l2 g = { .code = m00_sane_code, .dr6 = DR6_INIT | DR6_B2, .dr7 = DR7_INIT | DR7_BP(1, RW_WRITE, LEN_2), .regs = { .r8 = 100 } };
+	struct l2 g = { .code = m00_sane_code, .dr6 = DR6_INIT | DR6_B2, .dr7 = SANE_DR7, .regs = { .r8 = 100 } };
 	struct l1_is now;
 	unsigned bad;
 
 	l1_run(&g);
-	bad = g.exit.kind != L1_CPUID || g.regs.r15 != 107 || g.regs.r10 != (DR6_INIT | DR6_B2) || g.regs.r11 != g.dr7;
+	bad = g.exit.kind != L1_CPUID || g.regs.r15 != 107 || g.regs.r10 != (DR6_INIT | DR6_B2) || g.regs.r11 != SANE_DR7;
 	g = (struct l2){ .code = m00_sane_code, .paging = true, .flush = true, .regs = { .r8 = 200 } };
 	l1_run(&g);
 	bad += g.exit.kind != L1_CPUID || g.regs.r15 != 207;

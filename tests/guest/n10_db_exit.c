@@ -35,7 +35,7 @@ SCENARIO(n10_db_exit, "an intercepted #DB of a nested guest has changed nothing"
 	write_dr0((uint64_t)watch_buf);
 	r = (struct vmx_l2){ .code = n10_store, .exceptions = 1u << VEC_DB, .dr7 = DR7_INIT | DR7_BP(0, RW_WRITE, LEN_1) };
 	vmx_run(&r);
-	look("store", &r, DR6_B0, (uint64_t)n10_store + 8, r.dr7);
+	look("store", &r, DR6_B0, (uint64_t)n10_store + 8, DR7_INIT | DR7_BP(0, RW_WRITE, LEN_1));
 
 	/* Not intercepted: the nested guest's own. */
 	db.anywhere = true;

@@ -347,8 +347,8 @@ void run_code(struct run *r)
 					 (uint64_t)r->code, cs, r->rflags | FL_FIXED | (uint64_t)(r->iopl & 3) << 12,
 					 (uint64_t)snippet_stack_top - 64, r->cpl ? SEL_UDATA : SEL_KDATA };
 	running = r;
-	if (env.run_debugctl)
-		try_wrmsr(MSR_DEBUGCTL, env.run_debugctl);
+	if (env.run_debugctl && try_wrmsr(MSR_DEBUGCTL, env.run_debugctl) != NO_FAULT)
+		scenario_error("DEBUGCTL=0x%lx is refused: nothing would be stepped", env.run_debugctl);
 	run_enter(&run_frame);
 }
 

@@ -178,7 +178,7 @@ def to_run(plant, rung, kernel):
     base = rungs.runs(rungs.RUNGS[rung], plant.scenario, inner=rungs.DROVER if plant.lowest else kernel)[0]
     if base.nest == 1 or plant.lowest:
         base.kernel = kernel
-    base.rung, base.name = "planted", "%s-%s" % (rung, plant.mutant)
+    base.rung, base.name = "planted", "%s-%s-%s" % (rung, plant.mutant, plant.scenario)
     return base
 
 
@@ -214,7 +214,9 @@ def plant_all(plants, what):
     absent = {name: rungs.absent(rungs.RUNGS[name]) for plant in plants for name in plant.rungs}
     counts, todo, red_by = [0, 0, 0], [], {}
     with ThreadPoolExecutor(job.WORKERS) as pool:
-        kernels = list(pool.map(lambda p: build(p.mutant), plants))
+        names = sorted({p.mutant for p in plants})
+        built = dict(zip(names, pool.map(build, names)))
+        kernels = [built[p.mutant] for p in plants]
     for plant, (kernel, why) in zip(plants, kernels):
         for name in plant.rungs:
             if absent[name]:

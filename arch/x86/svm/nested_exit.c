@@ -85,11 +85,21 @@ static bool l1_db(struct vcpu *v)
 	return true;
 }
 
+/* The instruction at which L2 was entered has not run. Its RF stays, which Bochs saves as 0 (M11). */
+static void keep_rf(struct vcpu *v)
+{
+	const struct svm_entered *k = &svm_hw(v)->entered;
+
+	if (k->state_at + 1 == v->exits && k->rip_at + 1 == v->exits && v->rip == k->rip)
+		v->rflags |= k->rflags & RFLAGS_RF;
+}
+
 /* Without nested paging of L1's there is nobody to show the fault to: memory that the machine does not have costs L2 its life, not L1. */
 static bool npf(struct vcpu *v, struct svm_nested *n)
 {
 	uint64_t info1, info2;
 
+	keep_rf(v);
 	if (n->in.np_control & VMCB_NP_ENABLE) {
 		if (svm_npt_fault(v, n, &info1, &info2))
 			svm_nested_leave(v, CODE_NPF, info1, info2);
