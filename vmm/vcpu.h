@@ -131,7 +131,7 @@ struct vcpu {
 	struct vcpu_state st;
 
 	struct event inject;    /* to be injected by the next run(); the backend clears type once it has been handed to hardware */
-	struct event exception; /* pending, not yet selected: EVENT_FAULT or EVENT_NONE */
+	struct event exception; /* pending, not yet selected: EVENT_FAULT, EVENT_SOFT_EXC (step.c), EVENT_TRIPLE (of a nested guest), or EVENT_NONE */
 	bool nmi_pending;
 	uint64_t irq_pending[4]; /* by vector, from the lab: as from an 8259, past the APIC and its priorities */
 	bool want_intr_window, want_nmi_window;
@@ -154,7 +154,7 @@ struct vcpu {
 	bool stopped;
 	unsigned exit_code;     /* enum exit_code once stopped */
 
-	/* vmm/'s own from here on; backends do not look. */
+	/* vmm/'s own from here on. Backends set event_pending and live, read apic, step.catching and miss, change fetch at a level switch; no more. */
 	bool event_pending;     /* event_select() has something to look at: exception, NMI or IRQ */
 	bool leave;             /* set by vcpu_leave(): stopped, or give way to the peer */
 	bool started;           /* has been entered once */

@@ -189,7 +189,7 @@ static void enter_l2(struct vcpu *v, struct svm_nested *n)
 	svm_hw(v)->svme = EFER_SVME;
 	svm_nested_regs(v, in->rip, in->rsp, in->rax, in->rflags);
 	v->dbg.dr6 = dbg_dr6_fix(in->dr6, v->dbg.feat); /* M03 */
-	v->dbg.dr7 = dbg_dr7_fix(in->dr7, v->dbg.feat); /* M02; DR0-3 and DEBUGCTL are shared (N08, M08) */
+	v->dbg.dr7 = dbg_dr7_fix(in->dr7, v->dbg.feat); /* M02; DR0-3 are shared (N08) */
 	svm_nested_switch(v, n, 1);
 	take_event(v, n);
 }

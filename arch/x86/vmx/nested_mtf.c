@@ -49,7 +49,7 @@ static enum mtf_means try(struct vcpu *p)
 		if (each_time(p, R_MTF, 0))
 			found = MTF_HW;
 		else
-			log_printf("drover: quirk vmx-mtf: the CPU announces the monitor trap flag and does not trap\n");
+			log_printf("drover: nested VMX: the CPU announces the monitor trap flag and does not trap\n");
 		vmcs_write(VMCS_PROC_CTL, proc);
 	}
 	if (found == MTF_NONE && (vmx_caps.allowed1[CTL_PIN] & PIN_TIMER)) {
