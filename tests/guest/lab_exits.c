@@ -12,17 +12,24 @@ static uint64_t count(enum lab_counter c)
 
 SCENARIO(lab_exits, "each forced exit is of its kind, each counter counts", SCN_LAB)
 {
-	uint64_t base, all, fast, before;
+	uint64_t base, all, fast = 0, before;
 
 	write_dr7(DR7_INIT);
 	base = count(LAB_EXITS);
 	base = count(LAB_EXITS) - base; /* what asking costs: the counter's own call */
 	FOR_FX(k) {
-		fast = count(LAB_FAST_EXITS);
-		all = count(LAB_EXITS);
-		fx(k);
-		all = count(LAB_EXITS) - all - base;
-		fast = count(LAB_FAST_EXITS) - fast;
+		all = ~0ul;
+		for (unsigned i = 0; i < 3; i++) { /* an interrupt of the host is an exit as well: the fewest count */
+			uint64_t fast0 = count(LAB_FAST_EXITS), all0 = count(LAB_EXITS), n, quick;
+
+			fx(k);
+			n = count(LAB_EXITS) - all0 - base;
+			quick = count(LAB_FAST_EXITS) - fast0;
+			if (n < all || (n == all && quick > fast)) { /* at the end of a slice a fast one takes the slow path */
+				all = n;
+				fast = quick;
+			}
+		}
 		check_eq(fmt("H10.exits.%s", fx_name(k)), "exits that it makes", all, k == FX_NONE ? 0 : 1);
 		check_eq(fmt("H10.fast.%s", fx_name(k)), "of them in the inner loop", fast, k == FX_FAST ? 1 : 0);
 	}

@@ -52,7 +52,7 @@ SCENARIO(n00_apic_timer, "the timer of a hypervisor whose guest does nothing but
 	check_eq("NV.timer", "the interrupt is an exit", r.exit, VX_INTR);
 	check_eq("NV.timer.vector", "acknowledged", r.vector, VEC_TICK);
 	check("NV.timer.early", "not before its time", took >= TICKS);
-	check_le("NV.timer.late", "nor long after it", took - TICKS, TICKS / 2);
+	check_le("NV.timer.late", "nor long after it", took - TICKS, env.level > 1 ? 4 * TICKS : TICKS / 2); /* each drover more costs tenfold exits */
 	check_eq("NV.timer.isr", "in service in the hypervisor's APIC", apic_read(APIC_ISR(VEC_TICK)) >> VEC_TICK % 32 & 1, 1);
 	apic_write(APIC_EOI, 0);
 	r = (struct vmx_l2){ .code = n00_at_spin, .want = VW_INTR, .tune = no_ack };
