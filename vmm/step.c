@@ -18,12 +18,6 @@
 #define LINE 64u /* bytes: an access across two of them locks the bus */
 #define SYSRET_FLAGS 0x3c7fd7ull
 
-void step_ask(struct vcpu *v)
-{
-	v->step.asked = true;
-	dbg_vm_fields_unknown(&v->dbg); /* the next entry has a plan, which is where the loop looks for steps */
-}
-
 /* ---- Branch records ---- */
 
 static void record(struct vcpu *v, uint64_t to, bool event)
@@ -150,7 +144,6 @@ static bool system_call(struct vcpu *v, const struct flow *f)
 	v->rflags |= RFLAGS_BIT1;
 	record(v, v->rip, false);
 	vcpu_clear_shadow(v);
-	v->step.done = true;
 	if (v->rflags & RFLAGS_TF) /* a taken branch: whatever BTF says (A30) */
 		vcpu_raise_db(v, &(struct dbg_record){ .payload = (uint32_t)DR6_BS, .cls = DBG_TRAP, .level = v->level, .emulated = true });
 	return true;
@@ -242,7 +235,7 @@ void step_enter(struct vcpu *v)
 	struct flow f;
 
 	s->on = true;
-	s->asked = s->sti = s->hidden = s->lock = s->taken = s->done = false;
+	s->sti = s->hidden = s->lock = s->taken = false;
 	s->from = v->rip;
 	s->kind = FLOW_NEXT;
 	s->catching = true;
@@ -304,7 +297,6 @@ static void leave_kicked(struct vcpu *v)
 	s->kicked = false;
 	if (v->exit.vectoring.type != EVENT_NONE || v->exit.kind == EXITK_ENTRY_FAIL || s->quiet)
 		return;
-	s->done = true;
 	record(v, v->rip, true);
 }
 
@@ -368,7 +360,6 @@ void step_leave(struct vcpu *v)
 		}
 		return;
 	}
-	s->done = true;
 	r->cls = DBG_TRAP;
 	if (completed(v, r)) {
 		e->kind = EXITK_NONE;

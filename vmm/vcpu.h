@@ -98,7 +98,6 @@ struct fetch_cache {
 /* A step under way (step.c). */
 struct vcpu_step {
 	bool on;       /* this entry is one */
-	bool asked;    /* the next one is to be */
 	bool hidden;   /* RFLAGS.TF is drover's */
 	bool catching; /* all exceptions exit. Committed with VST_CTL */
 	bool kicked;   /* an event is delivered; ends at the handler's first instruction. quiet: there was none, nothing is to run */
@@ -109,7 +108,6 @@ struct vcpu_step {
 	bool sti;      /* STI's shadow is kept aside: VMX enters with it and TF only to raise a trap */
 	bool caught;   /* an exception has exited for a step's sake only */
 	bool over;     /* the exit was the step's alone */
-	bool done;     /* step.h */
 	uint8_t kind;  /* enum flow_kind */
 	uint64_t from; /* RIP of the branch, if it is one */
 };
