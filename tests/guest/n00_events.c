@@ -77,6 +77,32 @@ static void interrupts(void)
 	check_eq("NV.irq.theirs.n", "the nested guest takes it", irqs, 1);
 }
 
+#define VC_PROC_MTF (1u << 27)
+
+static void mtf_and_irq(struct vmx_l2 *r)
+{
+	irq_now(r);
+	vf_change(VF_PROC, 0, VC_PROC_MTF);
+}
+
+/* The monitor trap flag is about an instruction that has run: what comes before the first one is no exit of the flag's. */
+static void before_mtf(void)
+{
+	struct vmx_l2 r = { .code = n00_ev_nop, .want = VW_INTR, .tune = mtf_and_irq };
+	uint64_t cap = 0;
+
+	if (try_rdmsr(0x48e, &cap) != NO_FAULT || !(cap >> 32 & VC_PROC_MTF)) {
+		check_skip("NV.irq.mtf", "an interrupt and the monitor trap flag", "no monitor trap flag");
+		return;
+	}
+	vmx_run(&r);
+	check_eq("NV.irq.mtf", "with the monitor trap flag: the interrupt's exit", r.exit == VX_INTR ? r.vector : 0x100 + r.reason, VEC_IRQ);
+	check_eq("NV.irq.mtf.rip", "before the first instruction", r.rip - (uint64_t)n00_ev_nop, 0);
+	vmx_resume(&r);
+	check_eq("NV.irq.mtf.then", "then the flag's", r.reason, 37);
+	check_eq("NV.irq.mtf.then.rip", "behind the first instruction", r.rip - (uint64_t)n00_ev_nop, 1);
+}
+
 static void nmi(void)
 {
 	struct vmx_l2 r = { .code = n00_ev_nop, .want = VW_NMI };
@@ -93,6 +119,7 @@ SCENARIO(n00_events, "interrupts of a hypervisor whose guest runs", SCN_NESTED |
 	trap_set_hook(VEC_NMI, on_nmi);
 	vmx_start();
 	interrupts();
+	before_mtf();
 	nmi();
 	vmx_stop();
 }

@@ -118,6 +118,7 @@ PLANTS = (
     Plant("Y90-nested-theirs", "n24_debugger", ("vmx-bochs",)),
     Plant("Y91-nested-vmclear", "n00_vmcs_shadow", ("vmx-bochs",)),
     Plant("Y93-nested-nowhere", "n00_ept", ("vmx-bochs",)),
+    Plant("Y95-nested-mtf-kick", "n00_events", ("vmx-bochs",)),
     Plant("B13", "n16_init", ("vmx-bochs",)),
     Plant("B48", "n04_snapshot", ("vmx-bochs",)),
     Plant("B69", "n04_snapshot", ("vmx-bochs",)),
@@ -129,6 +130,7 @@ NESTED_PLANTS = (
     Plant("B01-vmx", "doc0_dr6_once", ("nest2-vmx-bochs",)),
     Plant("NS21-soft-lost", "n00_nested", ("nest2-svm-qemu",), lowest=True),
     Plant("Y90-nested-ept-rf", "n15_code_bp", ("nest2-vmx-bochs",), lowest=True),
+    Plant("Y96-nested-mtf-pending", "n12_mtf", ("nest2-vmx-bochs",)),
 )
 BENCH_PLANT = "NS20-whole-map"  # has to break a bound of bench (check-nested)
 

@@ -19,11 +19,19 @@ static uint64_t step_ticks; /* the timer's value for one instruction */
 #define TRY_AT 0x1000u /* in the VM's memory, which gets its bytes back */
 #define TRY_TICKS 8u   /* no larger value is tried */
 
+/* An interrupt of the host's that waits for its IF is an exit before the NOP, and says nothing: it is let in. */
 static bool one_nop(struct vcpu *p, uint32_t reason)
 {
-	p->rip = TRY_AT;
-	p->exception.type = p->inject.type = EVENT_NONE;
-	p->be->run(p, this_cpu());
+	for (unsigned i = 0; i < 16; i++) {
+		p->rip = TRY_AT;
+		p->exception.type = p->inject.type = EVENT_NONE;
+		p->be->run(p, this_cpu());
+		if (p->exit.kind != EXITK_INTR)
+			break;
+		irq_enable();
+		cpu_pause(); /* STI's shadow */
+		irq_disable();
+	}
 	return p->exit.hw_reason == reason && p->rip == TRY_AT + 1;
 }
 
@@ -130,8 +138,8 @@ static bool at_boundary(const struct vcpu *v, const struct nvmx *n)
 
 	if (n->mtf.state == MTF_CHECK)
 		return false;
-	if (e->kind == EXITK_TIMER) /* but for the timer of the guest hypervisor's own, when it leaves no time for an instruction */
-		return n->mtf.state != MTF_STEP || n->timer_set >= step_ticks;
+	if (e->kind == EXITK_TIMER) /* but for the timer of the guest hypervisor's own, or a kick, when they leave no time for an instruction */
+		return n->mtf.state != MTF_STEP || (n->timer_set >= step_ticks && !n->kick);
 	if (e->kind != EXITK_EXCEPTION || e->u.exc.vector != VEC_DB)
 		return false;
 	switch ((enum dbg_class)e->u.exc.db.cls) {
@@ -242,6 +250,10 @@ bool nvmx_mtf_event(struct vcpu *v, struct nvmx *n)
 
 void nvmx_mtf_arm(struct vcpu *v, struct nvmx *n)
 {
+	if (nvmx_mtf_means == MTF_HW && n->mtf.due) { /* SDM "Injection of Pending MTF VM Exits": nothing of the nested guest's comes before it */
+		vmcs_write(VMCS_ENTRY_INTR_INFO, VMX_TYPE_OTHER << 8 | INFO_VALID);
+		v->held = VCPU_HELD_INTR | VCPU_HELD_NMI;
+	}
 	if (nvmx_mtf_means == MTF_TIMER && (asked(n) || n->mtf.due))
 		arm(v, n);
 }
