@@ -4,6 +4,7 @@
 
 #include "arch/x86/def/cr.h"
 #include "arch/x86/def/msr.h"
+#include "arch/x86/def/pte.h"
 #include "arch/x86/def/seg.h"
 #include "arch/x86/insn.h"
 #include "vmm/apic.h"
@@ -12,11 +13,6 @@
 #include "vmm/fetch.h"
 
 #define MISC_ENABLE_VALUE 0x1801ull   /* fast strings; BTS and PEBS unavailable */
-
-static bool canonical(uint64_t a)
-{
-	return (uint64_t)((int64_t)(a << 16) >> 16) == a;
-}
 
 /* The fields of VST_MSR. NULL: not one of them. */
 static uint64_t *plain_field(struct vcpu *v, uint32_t msr)
@@ -113,18 +109,6 @@ static bool write_efer(struct vcpu *v, uint64_t val)
 	return true;
 }
 
-/* Memory types 0, 1, 4-7. */
-static bool pat_valid(uint64_t pat)
-{
-	for (unsigned i = 0; i < 64; i += 8) {
-		uint64_t t = pat >> i & 0xff;
-
-		if (t > 7 || t == 2 || t == 3)
-			return false;
-	}
-	return true;
-}
-
 static bool write_plain(struct vcpu *v, uint32_t msr, uint64_t val)
 {
 	uint64_t *field = plain_field(v, msr);
@@ -133,11 +117,11 @@ static bool write_plain(struct vcpu *v, uint32_t msr, uint64_t val)
 		return (v->dbg.feat & DBG_FEAT_LBR) && v->be->lbr(v, msr, true, &val);
 	switch (msr) {
 	case MSR_LSTAR: case MSR_CSTAR: case MSR_KERNEL_GS_BASE:
-		if (!canonical(val))
+		if (!is_canonical(val))
 			return false;
 		break;
 	case MSR_SYSENTER_ESP: case MSR_SYSENTER_EIP:
-		if (!cpuid_amd() && !canonical(val))
+		if (!cpuid_amd() && !is_canonical(val))
 			return false;
 		break;
 	case MSR_PAT:
@@ -168,7 +152,7 @@ bool msr_write(struct vcpu *v, uint32_t msr, uint64_t val)
 	case MSR_MISC_ENABLE: return !cpuid_amd() && val == MISC_ENABLE_VALUE;
 	case MSR_HWCR: return cpuid_amd() && val == 0;
 	case MSR_FS_BASE: case MSR_GS_BASE:
-		if (!canonical(val))
+		if (!is_canonical(val))
 			return false;
 		vcpu_need(v, VST_SEG);
 		v->st.seg[msr == MSR_FS_BASE ? SEG_FS : SEG_GS].base = val;

@@ -8,6 +8,7 @@
 #include "vmm/step.h"
 
 #include "arch/x86/def/cr.h"
+#include "arch/x86/def/pte.h"
 #include "arch/x86/def/seg.h"
 #include "arch/x86/lapic.h"
 #include "vmm/backend.h"
@@ -135,7 +136,7 @@ static bool system_call(struct vcpu *v, const struct flow *f)
 		uint16_t base = (uint16_t)(st->star >> 48 & 0xfffc);
 		bool to64 = f->d.op_size == 8;
 
-		if (vcpu_cpl(v) != 0 || (uint64_t)((int64_t)(v->r[GPR_RCX] << 16) >> 16) != v->r[GPR_RCX])
+		if (vcpu_cpl(v) != 0 || !is_canonical(v->r[GPR_RCX]))
 			return false;
 		v->rip = to64 ? v->r[GPR_RCX] : v->r[GPR_RCX] & 0xffffffff;
 		flat_code(v, (uint16_t)(to64 ? base + 16 : base), (uint16_t)(base + 8), 3, to64);

@@ -3,6 +3,9 @@
 #ifndef ARCH_X86_DEF_MSR_H
 #define ARCH_X86_DEF_MSR_H
 
+#include <stdbool.h>
+#include <stdint.h>
+
 #define MSR_TSC 0x10
 #define MSR_APIC_BASE 0x1b
 #define MSR_FEATURE_CONTROL 0x3a
@@ -67,5 +70,17 @@
 #define MSR_VM_HSAVE_PA 0xc0010117
 #define MSR_DR1_ADDR_MASK 0xc0011019 /* DR1..3: 1019, 101a, 101b; DR0: 1027 */
 #define MSR_DR0_ADDR_MASK 0xc0011027
+
+/* Is each of PAT's eight memory types one that there is? 0, 1, 4-7. */
+static inline bool pat_valid(uint64_t pat)
+{
+	for (unsigned i = 0; i < 64; i += 8) {
+		uint64_t t = pat >> i & 0xff;
+
+		if (t > 7 || t == 2 || t == 3)
+			return false;
+	}
+	return true;
+}
 
 #endif

@@ -8,6 +8,7 @@
 #include "arch/x86/def/cr.h"
 #include "arch/x86/def/dr.h"
 #include "arch/x86/def/msr.h"
+#include "arch/x86/def/pte.h"
 #include "arch/x86/def/seg.h"
 #include "arch/x86/def/snapshot.h"
 #include "arch/x86/pmem.h"
@@ -232,11 +233,6 @@ static void vmrun(struct vcpu *v, uint64_t gpa, uint8_t *page, unsigned len)
 
 enum { OP_VMRUN = 0, OP_VMLOAD = 2, OP_VMSAVE = 3, OP_STGI = 4, OP_CLGI = 5, OP_SKINIT = 6, OP_INVLPGA = 7 }; /* ModRM.rm of 0F 01 D8 */
 
-static uint64_t canonical(uint64_t a)
-{
-	return (uint64_t)((int64_t)(a << 16) >> 16);
-}
-
 /* "VMLOAD canonicalizes (i.e., sign-extends to 63) all base addresses in the segment registers that have been loaded." The MSRs are for the hardware to
  * judge at its own VMLOAD. */
 static void vmload(struct vmcb *to, const uint8_t *page)
@@ -244,11 +240,11 @@ static void vmload(struct vmcb *to, const uint8_t *page)
 	static struct vmcb from; /* one copy, so that nothing changes meanwhile; one CPU runs guests */
 
 	read_block(&from, page);
-	from.fs.base = canonical(from.fs.base);
-	from.gs.base = canonical(from.gs.base);
-	from.ldtr.base = canonical(from.ldtr.base);
-	from.tr.base = canonical(from.tr.base);
-	from.kernel_gs_base = canonical(from.kernel_gs_base);
+	from.fs.base = canonicalize(from.fs.base);
+	from.gs.base = canonicalize(from.gs.base);
+	from.ldtr.base = canonicalize(from.ldtr.base);
+	from.tr.base = canonicalize(from.tr.base);
+	from.kernel_gs_base = canonicalize(from.kernel_gs_base);
 	svm_nested_shared(to, &from, false);
 	to->clean = 0;
 }

@@ -3,6 +3,7 @@
  * audit_guest.c. Sources: SDM "Checks on VMX Controls", "Checks on Host Control Registers, MSRs, and SSP", and the two after it. */
 #include "arch/lib/log.h"
 #include "arch/x86/def/cr.h"
+#include "arch/x86/def/pte.h"
 #include "arch/x86/def/seg.h"
 #include "arch/x86/vmx/internal.h"
 
@@ -13,11 +14,6 @@ unsigned vmx_audit_rule(bool ok, const char *rule, uint64_t value)
 	return ok ? 0 : 1;
 }
 #define rule vmx_audit_rule
-
-static bool canonical(uint64_t a)
-{
-	return (uint64_t)((int64_t)(a << 16) >> 16) == a;
-}
 
 static unsigned audit_words(void)
 {
@@ -112,7 +108,7 @@ static unsigned audit_host(void)
 		n += rule(!(vmcs_read(sel[i]) & 7), vmcs_field_name(sel[i]), vmcs_read(sel[i]));
 	n += rule(vmcs_read(VMCS_HOST_CS_SEL) && vmcs_read(VMCS_HOST_TR_SEL), "host CS and TR are not null", vmcs_read(VMCS_HOST_TR_SEL));
 	for (size_t i = 0; i < sizeof(addr) / sizeof(addr[0]); i++)
-		n += rule(canonical(vmcs_read(addr[i])), vmcs_field_name(addr[i]), vmcs_read(addr[i]));
+		n += rule(is_canonical(vmcs_read(addr[i])), vmcs_field_name(addr[i]), vmcs_read(addr[i]));
 	n += rule(vmcs_read(VMCS_EXIT_CTL) & EXIT_HOST64, "64-bit host", vmcs_read(VMCS_EXIT_CTL));
 	n += rule(vmcs_read(VMCS_HOST_GS_BASE) == (uint64_t)(uintptr_t)this_cpu(), "host GS base is this CPU's data", vmcs_read(VMCS_HOST_GS_BASE));
 	return n;

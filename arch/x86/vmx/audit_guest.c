@@ -2,6 +2,7 @@
 /* The VM-entry checks of the guest-state area in software. Source: SDM "Checks on the Guest State Area", subsection by subsection. */
 #include "arch/x86/def/cr.h"
 #include "arch/x86/def/dr.h"
+#include "arch/x86/def/msr.h"
 #include "arch/x86/def/pte.h"
 #include "arch/x86/def/seg.h"
 #include "arch/x86/vmx/internal.h"
@@ -14,19 +15,6 @@ struct ctx {
 	uint32_t cs_ar, ss_ar, info;
 	bool ia32e, v86, pe;
 };
-
-static bool canonical(uint64_t a)
-{
-	return (uint64_t)((int64_t)(a << 16) >> 16) == a;
-}
-
-static bool pat_ok(uint64_t pat)
-{
-	for (unsigned i = 0; i < 8; i++, pat >>= 8)
-		if ((pat & 0xff) > 7 || (pat & 0xff) == 2 || (pat & 0xff) == 3)
-			return false;
-	return true;
-}
 
 static unsigned audit_registers(const struct ctx *c)
 {
@@ -41,9 +29,9 @@ static unsigned audit_registers(const struct ctx *c)
 	n += rule(!(vmcs_read(VMCS_GUEST_CR3) & ~(PTE_ADDR | 0xfff)), "CR3 within the physical-address width", vmcs_read(VMCS_GUEST_CR3));
 	n += rule(!(vmcs_read(VMCS_GUEST_DEBUGCTL) & ~0xffc7ull), "DEBUGCTL reserved bits are 0", vmcs_read(VMCS_GUEST_DEBUGCTL));
 	n += rule(!(vmcs_read(VMCS_GUEST_DR7) >> 32), "V07: DR7 bits 63:32 are 0", vmcs_read(VMCS_GUEST_DR7));
-	n += rule(canonical(vmcs_read(VMCS_GUEST_SYSENTER_ESP)), "SYSENTER_ESP is canonical", vmcs_read(VMCS_GUEST_SYSENTER_ESP));
-	n += rule(canonical(vmcs_read(VMCS_GUEST_SYSENTER_EIP)), "SYSENTER_EIP is canonical", vmcs_read(VMCS_GUEST_SYSENTER_EIP));
-	n += rule(pat_ok(vmcs_read(VMCS_GUEST_PAT)), "PAT types exist", vmcs_read(VMCS_GUEST_PAT));
+	n += rule(is_canonical(vmcs_read(VMCS_GUEST_SYSENTER_ESP)), "SYSENTER_ESP is canonical", vmcs_read(VMCS_GUEST_SYSENTER_ESP));
+	n += rule(is_canonical(vmcs_read(VMCS_GUEST_SYSENTER_EIP)), "SYSENTER_EIP is canonical", vmcs_read(VMCS_GUEST_SYSENTER_EIP));
+	n += rule(pat_valid(vmcs_read(VMCS_GUEST_PAT)), "PAT types exist", vmcs_read(VMCS_GUEST_PAT));
 	n += rule(!(efer & ~(EFER_SCE | EFER_LME | EFER_LMA | EFER_NXE)), "EFER reserved bits are 0", efer);
 	n += rule(((efer & EFER_LMA) != 0) == c->ia32e, "EFER.LMA equals the IA-32e mode guest control", efer);
 	n += rule(!(c->cr0 & CR0_PG) || ((efer & EFER_LMA) != 0) == ((efer & EFER_LME) != 0), "EFER.LMA equals LME with paging", efer);
@@ -118,7 +106,7 @@ static unsigned audit_data(const struct ctx *c)
 			continue;
 		}
 		if (i >= 2)
-			n += rule(canonical(base), g->base, base);
+			n += rule(is_canonical(base), g->base, base);
 		if (ar & SEG_AR_UNUSABLE)
 			continue;
 		if (i < 2)
@@ -137,16 +125,16 @@ static unsigned audit_system(const struct ctx *c)
 	n += rule(!(vmcs_read(VMCS_GUEST_TR_SEL) & 4), "TR selector's TI is 0", vmcs_read(VMCS_GUEST_TR_SEL));
 	n += rule(!(tr & SEG_AR_UNUSABLE), "TR is usable", tr);
 	n += rule((tr & SEG_AR_TYPE) == 11 || ((tr & SEG_AR_TYPE) == 3 && !c->ia32e), "TR is a busy TSS", tr);
-	n += rule(canonical(vmcs_read(VMCS_GUEST_TR_BASE)), seg_tr.base, vmcs_read(VMCS_GUEST_TR_BASE));
+	n += rule(is_canonical(vmcs_read(VMCS_GUEST_TR_BASE)), seg_tr.base, vmcs_read(VMCS_GUEST_TR_BASE));
 	n += audit_common(&seg_tr, 0);
 	if (!(ldtr & SEG_AR_UNUSABLE)) {
 		n += rule(!(vmcs_read(VMCS_GUEST_LDTR_SEL) & 4), "LDTR selector's TI is 0", vmcs_read(VMCS_GUEST_LDTR_SEL));
 		n += rule((ldtr & SEG_AR_TYPE) == 2, "LDTR is an LDT", ldtr);
-		n += rule(canonical(vmcs_read(VMCS_GUEST_LDTR_BASE)), seg_ldtr.base, vmcs_read(VMCS_GUEST_LDTR_BASE));
+		n += rule(is_canonical(vmcs_read(VMCS_GUEST_LDTR_BASE)), seg_ldtr.base, vmcs_read(VMCS_GUEST_LDTR_BASE));
 		n += audit_common(&seg_ldtr, 0);
 	}
-	n += rule(canonical(vmcs_read(VMCS_GUEST_GDTR_BASE)) && !(vmcs_read(VMCS_GUEST_GDTR_LIMIT) >> 16), "GDTR", vmcs_read(VMCS_GUEST_GDTR_LIMIT));
-	n += rule(canonical(vmcs_read(VMCS_GUEST_IDTR_BASE)) && !(vmcs_read(VMCS_GUEST_IDTR_LIMIT) >> 16), "IDTR", vmcs_read(VMCS_GUEST_IDTR_LIMIT));
+	n += rule(is_canonical(vmcs_read(VMCS_GUEST_GDTR_BASE)) && !(vmcs_read(VMCS_GUEST_GDTR_LIMIT) >> 16), "GDTR", vmcs_read(VMCS_GUEST_GDTR_LIMIT));
+	n += rule(is_canonical(vmcs_read(VMCS_GUEST_IDTR_BASE)) && !(vmcs_read(VMCS_GUEST_IDTR_LIMIT) >> 16), "IDTR", vmcs_read(VMCS_GUEST_IDTR_LIMIT));
 	return n;
 }
 

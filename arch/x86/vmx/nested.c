@@ -2,6 +2,7 @@
 /* Nested VMX: the VMX instructions of a guest hypervisor, with the SDM's faults and error numbers. */
 #include "arch/lib/string.h"
 #include "arch/x86/def/cr.h"
+#include "arch/x86/def/pte.h"
 #include "arch/x86/def/seg.h"
 #include "arch/x86/vmx/nested.h"
 #include "vmm/cpuid.h"
@@ -41,75 +42,14 @@ void nvmx_vmfail(struct vcpu *v, struct nvmx *n, enum vmfail err)
 	done(v, RFLAGS_ZF);
 }
 
-/* ---- Operands: SDM tables "Format of the VM-Exit Instruction-Information Field" ---- */
-
-struct operand {
-	bool is_reg;
-	uint8_t reg;     /* is_reg, VMREAD and VMWRITE only */
-	uint8_t reg2;    /* the other operand */
-	struct gva at;
-};
-
-static uint64_t gpr_of(const struct vcpu *v, unsigned i, unsigned addr_size)
-{
-	uint64_t x = v->r[i];
-
-	return addr_size == 2 ? x : addr_size == 1 ? x & 0xffffffff : x & 0xffff;
-}
-
-/* Limit and presence outside 64-bit mode, canonical addresses in it. */
-static bool segment_ok(struct vcpu *v, unsigned seg, uint64_t offset, uint64_t linear, unsigned size)
-{
-	const struct seg *s = &v->st.seg[seg];
-
-	if (vcpu_long64(v))
-		return nvmx_canonical(linear) && nvmx_canonical(linear + size - 1);
-	return !(s->ar & SEG_AR_UNUSABLE) && offset + size - 1 <= s->limit;
-}
-
-/* False: a fault has been queued. size: of a memory operand, bytes. */
-static bool operand(struct vcpu *v, unsigned size, struct operand *o)
-{
-	uint32_t info = vmcs_read32(VMCS_EXIT_INSN_INFO);
-	unsigned addr_size = info >> 7 & 7, seg = info >> 15 & 7;
-	uint64_t offset = v->exit.hw_info, linear;
-
-	*o = (struct operand){ .is_reg = info >> 10 & 1, .reg = info >> 3 & 0xf, .reg2 = (uint8_t)(info >> 28) };
-	if (o->is_reg)
-		return true;
-	if (!(info & 1u << 27))
-		offset += gpr_of(v, info >> 23 & 0xf, addr_size);
-	if (!(info & 1u << 22))
-		offset += gpr_of(v, info >> 18 & 0xf, addr_size) << (info & 3);
-	offset = addr_size == 2 ? offset : addr_size == 1 ? offset & 0xffffffff : offset & 0xffff;
-	vcpu_need(v, VST_CS | VST_SEG);
-	linear = offset + (vcpu_long64(v) && seg < SEG_FS ? 0 : v->st.seg[seg].base);
-	if (!vcpu_long64(v))
-		linear &= 0xffffffff;
-	if (!segment_ok(v, seg, offset, linear, size)) {
-		vcpu_raise(v, seg == SEG_SS ? VEC_SS : VEC_GP, true, 0);
-		return false;
-	}
-	o->at.v = linear;
-	return true;
-}
-
-/* Memory that is not there reads as all ones, and what is written to it is lost. */
-static bool read_operand(struct vcpu *v, const struct operand *o, void *dst, unsigned size)
-{
-	enum gva_status s = gva_read(v, o->at, dst, size);
-
-	if (s == GVA_NO_MEMORY)
-		memset(dst, 0xff, size);
-	return s != GVA_FAULT;
-}
+/* ---- Pointers ---- */
 
 /* The operand of VMXON, VMCLEAR and VMPTRLD. */
 static bool read_pointer(struct vcpu *v, uint64_t *pa)
 {
-	struct operand o;
+	struct nvmx_operand o;
 
-	return operand(v, 8, &o) && read_operand(v, &o, pa, 8);
+	return nvmx_operand(v, 8, &o) && nvmx_read_operand(v, &o, pa, 8);
 }
 
 static bool region_address(uint64_t pa)
@@ -126,15 +66,10 @@ static void flush_current(struct vcpu *v, struct nvmx *n)
 		return;
 	nvmx_shadow_in(v, n);
 	nvmx_shadow_off(v, n);
-	*n->image = (struct n12_region){ .revision = NVMX_REVISION, .launched = n->launched };
+	*n->image = (struct n12_region){ .revision = NVMX_REVISION | (n->is_shadow ? REVISION_SHADOW : 0), .launched = n->launched };
 	memcpy(n->image->f, n->f, sizeof(n->f));
 	gmem_write(v->vm, (struct gpa){ n->current }, n->image, sizeof(*n->image));
 	n->current = NO_VMCS;
-}
-
-static uint64_t width_mask(unsigned width)
-{
-	return width == 16 ? 0xffff : width == 32 ? 0xffffffff : ~0ull;
 }
 
 static void vmclear12(struct vcpu *v, struct nvmx *n)
@@ -179,15 +114,16 @@ static void vmptrld12(struct vcpu *v, struct nvmx *n)
 		return;
 	}
 	gmem_read(v->vm, (struct gpa){ pa }, &revision, sizeof(revision));
-	if (revision != NVMX_REVISION || !gmem_ptr(v->vm, (struct gpa){ pa }, sizeof(*image))) {
+	if ((revision & ~REVISION_SHADOW) != NVMX_REVISION || !gmem_ptr(v->vm, (struct gpa){ pa }, sizeof(*image))) {
 		nvmx_vmfail(v, n, VMFAIL_PTRLD_REVISION);
 		return;
 	}
 	flush_current(v, n);
 	gmem_read(v->vm, (struct gpa){ pa }, image, sizeof(*image)); /* one copy; its fields are cut to their widths and checked at an entry */
 	for (unsigned i = 0; i < N12_NR; i++)
-		n->f[i] = image->f[i] & width_mask(n12_fields[i].width);
+		n->f[i] = image->f[i] & n12_mask(i);
 	n->launched = image->launched != 0;
+	n->is_shadow = revision & REVISION_SHADOW;
 	n->current = pa;
 	n->all_dirty = true;
 	nvmx_shadow_out(v, n);
@@ -196,94 +132,10 @@ static void vmptrld12(struct vcpu *v, struct nvmx *n)
 
 static void vmptrst12(struct vcpu *v, struct nvmx *n)
 {
-	struct operand o;
+	struct nvmx_operand o;
 
-	if (operand(v, 8, &o) && gva_write(v, o.at, &n->current, 8) != GVA_FAULT)
+	if (nvmx_operand(v, 8, &o) && gva_write(v, o.at, &n->current, 8) != GVA_FAULT)
 		nvmx_vmsucceed(v);
-}
-
-/* ---- VMREAD, VMWRITE ---- */
-
-/* An encoding is width (bits 14:13), type (11:10), index (9:1; no field has one above 63) and access type (0). A guest hypervisor makes dozens of these
- * accesses per exit: no search. */
-#define SLOT(encoding) ((((encoding) >> 13 & 3) << 2 | ((encoding) >> 10 & 3)) << 6 | ((encoding) >> 1 & 0x3f))
-#define SLOT_BITS 0x6c7full
-static const uint8_t index_of[1024] = {
-#define VMCS(name, encoding, width, kind, nested) [SLOT(encoding)] = N12_##name + 1,
-#include "arch/x86/def/vmcs.def"
-#undef VMCS
-};
-_Static_assert(N12_NR < 255, "index_of");
-
-/* The index of an encoding, or -1. Bit 0: the upper half of a 64-bit field. */
-static int find_field(uint64_t encoding, bool *high)
-{
-	unsigned i = encoding & ~SLOT_BITS ? 0 : index_of[SLOT(encoding)];
-
-	*high = encoding & 1;
-	if (i == 0 || n12_fields[i - 1].kind == N12_NONE || (*high && n12_fields[i - 1].width != 64))
-		return -1;
-	return (int)i - 1;
-}
-
-static void vmread12(struct vcpu *v, struct nvmx *n)
-{
-	unsigned size = vcpu_long64(v) ? 8 : 4;
-	struct operand o;
-	uint64_t val, encoding;
-	bool high;
-	int i;
-
-	if (n->current == NO_VMCS) {
-		nvmx_vmfail_invalid(v);
-		return;
-	}
-	if (!operand(v, size, &o))
-		return;
-	encoding = size == 8 ? v->r[o.reg2] : v->r[o.reg2] & 0xffffffff;
-	i = find_field(encoding, &high);
-	if (i < 0) {
-		nvmx_vmfail(v, n, VMFAIL_FIELD);
-		return;
-	}
-	val = high ? n->f[i] >> 32 : n->f[i];
-	if (size == 4)
-		val &= 0xffffffff;
-	if (o.is_reg)
-		v->r[o.reg] = val;
-	else if (gva_write(v, o.at, &val, size) == GVA_FAULT)
-		return;
-	nvmx_vmsucceed(v);
-}
-
-static void vmwrite12(struct vcpu *v, struct nvmx *n)
-{
-	unsigned size = vcpu_long64(v) ? 8 : 4;
-	uint64_t val = 0, encoding;
-	struct operand o;
-	bool high;
-	int i;
-
-	if (n->current == NO_VMCS) {
-		nvmx_vmfail_invalid(v);
-		return;
-	}
-	if (!operand(v, size, &o) || (!o.is_reg && !read_operand(v, &o, &val, size)))
-		return;
-	if (o.is_reg)
-		val = size == 8 ? v->r[o.reg] : v->r[o.reg] & 0xffffffff;
-	encoding = size == 8 ? v->r[o.reg2] : v->r[o.reg2] & 0xffffffff;
-	i = find_field(encoding, &high);
-	if (i < 0 || n12_fields[i].kind == N12_INFO) {
-		nvmx_vmfail(v, n, i < 0 ? VMFAIL_FIELD : VMFAIL_READ_ONLY);
-		return;
-	}
-	if (high)
-		n->f[i] = (n->f[i] & 0xffffffff) | val << 32;
-	else
-		n->f[i] = val & width_mask(n12_fields[i].width);
-	n->dirty[i] = true;
-	nvmx_vmsucceed(v);
 }
 
 /* ---- INVEPT, INVVPID ---- */
@@ -294,9 +146,9 @@ struct inv_descriptor {
 
 static bool read_inv(struct vcpu *v, uint64_t *type, struct inv_descriptor *d)
 {
-	struct operand o;
+	struct nvmx_operand o;
 
-	if (!operand(v, sizeof(*d), &o) || !read_operand(v, &o, d, sizeof(*d)))
+	if (!nvmx_operand(v, sizeof(*d), &o) || !nvmx_read_operand(v, &o, d, sizeof(*d)))
 		return false;
 	*type = vcpu_long64(v) ? v->r[o.reg2] : v->r[o.reg2] & 0xffffffff;
 	return true;
@@ -326,7 +178,7 @@ static void invvpid12(struct vcpu *v, struct nvmx *n)
 
 	if (!read_inv(v, &type, &d))
 		return;
-	if (type > 3 || d.id >> 16 || (type != INV_ALL && !d.id) || (type == 0 && !nvmx_canonical(d.linear))) {
+	if (type > 3 || d.id >> 16 || (type != INV_ALL && !d.id) || (type == 0 && !is_canonical(d.linear))) {
 		nvmx_vmfail(v, n, VMFAIL_INV_OPERAND);
 		return;
 	}
@@ -379,7 +231,7 @@ static void launch12(struct vcpu *v, struct nvmx *n, bool resume)
 {
 	uint64_t qual;
 
-	if (n->current == NO_VMCS) {
+	if (n->current == NO_VMCS || n->is_shadow) {
 		nvmx_vmfail_invalid(v);
 		return;
 	}
@@ -440,9 +292,9 @@ void nvmx_insn(struct vcpu *v)
 	case I_VMLAUNCH: launch12(v, n, false); return;
 	case I_VMPTRLD: vmptrld12(v, n); return;
 	case I_VMPTRST: vmptrst12(v, n); return;
-	case I_VMREAD: vmread12(v, n); return;
+	case I_VMREAD: nvmx_vmread(v, n); return;
 	case I_VMRESUME: launch12(v, n, true); return;
-	case I_VMWRITE: vmwrite12(v, n); return;
+	case I_VMWRITE: nvmx_vmwrite(v, n); return;
 	case I_VMXOFF: vmxoff12(v, n); return;
 	case I_VMXON: vmxon12(v, n); return;
 	case I_INVEPT: invept12(v, n); return;

@@ -4,6 +4,7 @@
 #define ARCH_X86_VMX_NESTED_H
 
 #include "arch/x86/vmx/internal.h"
+#include "vmm/gva.h"
 
 /* Index of a field in vmcs12: N12_GUEST_RIP... */
 enum n12_index {
@@ -54,7 +55,7 @@ extern const struct n12_field n12_fields[N12_NR]; /* nested_merge.c */
 #define EPTCAP_1G (1ull << 17)
 
 /* Basic exit reasons that are made here, and not by hardware alone. */
-enum { R_EXCEPTION = 0, R_INTR = 1, R_TRIPLE = 2, R_INIT = 3, R_CR = 28, R_IO = 30, R_RDMSR = 31, R_WRMSR = 32, R_GUEST_STATE = 33, R_MSR_LOAD = 34,
+enum { R_EXCEPTION = 0, R_INTR = 1, R_TRIPLE = 2, R_INIT = 3, R_CR = 28, R_VMREAD = 23, R_VMWRITE = 25, R_IO = 30, R_RDMSR = 31, R_WRMSR = 32, R_GUEST_STATE = 33, R_MSR_LOAD = 34,
        R_MTF = 37, R_EPT_VIOLATION = 48, R_EPT_MISCONFIG = 49, R_TIMER = 52 };
 
 /* SDM "VM-Instruction Error Numbers". */
@@ -66,6 +67,7 @@ enum vmfail {
 
 #define NO_VMCS (~0ull)
 #define NVMX_REVISION 0x64726f76u /* "drov" */
+#define REVISION_SHADOW (1u << 31) /* of a region: it is a shadow VMCS, hardware's too */
 #define NEPT_PAGES 64u            /* of one guest hypervisor's shadow EPT, at most */
 
 /* A VMCS region in the guest's memory. The SDM leaves all but the first two words to the CPU. */
@@ -86,6 +88,7 @@ struct nvmx {
 	uint64_t vmxon_pa;
 	uint64_t current;       /* guest-physical address of vmcs12, or NO_VMCS */
 	bool launched;
+	bool is_shadow;         /* it is a shadow VMCS: it can be read and written, and not be entered */
 	uint64_t f[N12_NR];     /* vmcs12, while it is current */
 	bool dirty[N12_NR];     /* COPY: written by the guest hypervisor since it was copied to vmcs02 */
 	bool all_dirty;
@@ -119,7 +122,7 @@ struct nvmx {
 
 	/* VMCS shadowing; NULL: not on this CPU. */
 	void *shadow;
-	uint8_t *shadow_read, *shadow_write;
+	uint8_t *shadow_read, *shadow_write, *shadow_write_all; /* bitmaps; the last one while vmcs12 is a shadow VMCS itself */
 	bool shadow_on;         /* vmcs01 has it, and it holds the current vmcs12's fields */
 
 	/* Shadow EPT. */
@@ -139,14 +142,15 @@ static inline struct nvmx *nvmx_of(const struct vcpu *v)
 	return v->nested;
 }
 
-static inline bool nvmx_canonical(uint64_t a)
-{
-	return (uint64_t)((int64_t)(a << 16) >> 16) == a;
-}
-
 static inline bool nvmx_ept(const struct nvmx *n)
 {
 	return n->proc2 & PROC2_EPT;
+}
+
+/* The bits that a field has. */
+static inline uint64_t n12_mask(unsigned i)
+{
+	return n12_fields[i].width == 16 ? 0xffff : n12_fields[i].width == 32 ? 0xffffffff : ~0ull;
 }
 
 /* ---- nested_caps.c ---- */
@@ -238,6 +242,23 @@ bool nvmx_mtf_due(const struct vcpu *v, const struct nvmx *n);
 void nvmx_mtf_arm(struct vcpu *v, struct nvmx *n);
 /* Timer ticks until the trap flag's exit, at most. */
 uint64_t nvmx_mtf_ticks(const struct nvmx *n);
+
+/* ---- nested_access.c: operands, VMREAD and VMWRITE ---- */
+struct nvmx_operand {
+	bool is_reg;
+	uint8_t reg;     /* is_reg, VMREAD and VMWRITE only */
+	uint8_t reg2;    /* the other operand */
+	struct gva at;
+};
+/* The operand of the VMX instruction that has exited. size: of one in memory, bytes. False: a fault has been queued. */
+bool nvmx_operand(struct vcpu *v, unsigned size, struct nvmx_operand *o);
+/* Of a memory operand. False: a fault has been queued, or the nested guest is not what runs next, or it is to try again. */
+bool nvmx_read_operand(struct vcpu *v, const struct nvmx_operand *o, void *dst, unsigned size);
+/* Carried out, or failed, or a fault queued: level 0 on the current vmcs12, level 1 on the shadow VMCS of its link pointer. */
+void nvmx_vmread(struct vcpu *v, struct nvmx *n);
+void nvmx_vmwrite(struct vcpu *v, struct nvmx *n);
+/* Level 1: is it an exit to the guest hypervisor? */
+bool nvmx_wants_access(struct vcpu *v, const struct nvmx *n, bool write);
 
 /* ---- nested_exit.c ---- */
 bool nvmx_exit(struct vcpu *v);

@@ -44,7 +44,7 @@ void nvmx_allowed(enum ctl_word w, uint32_t *must, uint32_t *may)
 		return;
 	case CTL_PROC2:
 		*must = 0;
-		*may = PROC2_OFFERED & vmx_caps.allowed1[CTL_PROC2];
+		*may = (PROC2_OFFERED & vmx_caps.allowed1[CTL_PROC2]) | PROC2_SHADOW; /* which is software's: nested_access.c */
 		return;
 	case CTL_EXIT:
 		*must = (EXIT_DEFAULT1 & ~EXIT_SAVE_DEBUG) | EXIT_HOST64; /* a guest hypervisor is a 64-bit one */
@@ -68,11 +68,11 @@ static uint64_t control_msr(enum ctl_word w, bool true_msr)
 	return (true_msr ? must : must | default1[w]) | (uint64_t)may << 32;
 }
 
-/* The timer's rate is hardware's. Bit 5: exits store LMA into the entry control. Bit 6: HLT is an activity state. No CR3 targets, no write to exit
- * information, MSR lists of 512. */
+/* The timer's rate is hardware's. Bit 5: exits store LMA into the entry control. Bit 6: HLT is an activity state. No CR3 targets, MSR lists of 512. VMWRITE
+ * goes to exit information too: without that VMCS shadowing is of little use to a hypervisor. */
 uint64_t nvmx_misc(void)
 {
-	return (vmx_caps.misc & (MISC_TIMER_SHIFT | 1ull << 6 | MISC_INSN_LEN_0)) | 1ull << 5;
+	return (vmx_caps.misc & (MISC_TIMER_SHIFT | 1ull << 6 | MISC_INSN_LEN_0)) | 1ull << 5 | MISC_VMWRITE_ANY;
 }
 
 uint64_t nvmx_ept_vpid_cap(void)

@@ -3,6 +3,7 @@
  * checked here, and of the guest state what is not copied. Source: SDM "Checks on VMX Controls and Host-State Area", "Checking and Loading Guest State". */
 #include "arch/x86/def/cr.h"
 #include "arch/x86/def/dr.h"
+#include "arch/x86/def/msr.h"
 #include "arch/x86/def/pte.h"
 #include "arch/x86/def/seg.h"
 #include "arch/x86/vmx/nested.h"
@@ -15,14 +16,6 @@ enum { QUAL_OTHER = 0, QUAL_PDPTE = 2, QUAL_NMI = 3, QUAL_LINK = 4 };
 static bool pa_ok(uint64_t pa, uint64_t align)
 {
 	return !(pa & (align - 1)) && !(pa & ~cpuid_pa_mask());
-}
-
-static bool pat_ok(uint64_t pat)
-{
-	for (unsigned i = 0; i < 8; i++, pat >>= 8)
-		if ((pat & 0xff) > 7 || (pat & 0xff) == 2 || (pat & 0xff) == 3)
-			return false;
-	return true;
 }
 
 static bool efer_ok(uint64_t efer)
@@ -61,6 +54,8 @@ static bool execution_ok(const struct nvmx *n)
 	if ((proc & PROC_IO_BITMAPS) && !(pa_ok(V12(n, IO_BITMAP_A), 4096) && pa_ok(V12(n, IO_BITMAP_B), 4096)))
 		return false;
 	if ((proc & PROC_MSR_BITMAPS) && !pa_ok(V12(n, MSR_BITMAP), 4096))
+		return false;
+	if ((n->proc2 & PROC2_SHADOW) && !(pa_ok(V12(n, VMREAD_BITMAP), 4096) && pa_ok(V12(n, VMWRITE_BITMAP), 4096)))
 		return false;
 	if ((pin & PIN_VIRTUAL_NMI) && !(pin & PIN_NMI))
 		return false;
@@ -145,9 +140,9 @@ bool nvmx_check_host(struct vcpu *v, const struct nvmx *n)
 	if (!V12(n, HOST_CS_SEL) || !V12(n, HOST_TR_SEL))
 		return false;
 	for (unsigned i = 0; i < sizeof(addr); i++)
-		if (!nvmx_canonical(n->f[addr[i]]))
+		if (!is_canonical(n->f[addr[i]]))
 			return false;
-	if ((ctl & EXIT_LOAD_PAT) && !pat_ok(V12(n, HOST_PAT)))
+	if ((ctl & EXIT_LOAD_PAT) && !pat_valid(V12(n, HOST_PAT)))
 		return false;
 	if ((ctl & EXIT_LOAD_EFER) && (!efer_ok(efer) || (efer & (EFER_LMA | EFER_LME)) != (EFER_LMA | EFER_LME)))
 		return false;
@@ -187,7 +182,7 @@ static bool msrs_ok(const struct nvmx *n)
 	uint64_t efer = V12(n, GUEST_EFER);
 	bool ia32e = V12(n, ENTRY_CTL) & ENTRY_IA32E;
 
-	if ((V12(n, ENTRY_CTL) & ENTRY_LOAD_PAT) && !pat_ok(V12(n, GUEST_PAT)))
+	if ((V12(n, ENTRY_CTL) & ENTRY_LOAD_PAT) && !pat_valid(V12(n, GUEST_PAT)))
 		return false;
 	if (!(V12(n, ENTRY_CTL) & ENTRY_LOAD_EFER))
 		return true;
@@ -214,11 +209,11 @@ static bool pending_ok(const struct vcpu *v, const struct nvmx *n)
 static bool link_ok(const struct vcpu *v, const struct nvmx *n)
 {
 	uint64_t link = V12(n, LINK_POINTER);
-	uint32_t revision = 0;
+	uint32_t revision = 0, want = NVMX_REVISION | (n->proc2 & PROC2_SHADOW ? REVISION_SHADOW : 0);
 
 	if (link == ~0ull)
 		return true;
-	return pa_ok(link, 4096) && link != n->current && gmem_read(v->vm, (struct gpa){ link }, &revision, sizeof(revision)) && revision == NVMX_REVISION;
+	return pa_ok(link, 4096) && link != n->current && gmem_read(v->vm, (struct gpa){ link }, &revision, sizeof(revision)) && revision == want;
 }
 
 /* PAE paging: the four entries, from memory without EPT, from vmcs12 with it. */

@@ -101,7 +101,7 @@ static const struct owner owners[] = {
 	[2] = { WHO_L1, 0 },     [7] = { WHO_PROC, 2 },   [8] = { WHO_PROC, 22 },  [9] = { WHO_L1, 0 },     [10] = { WHO_L1, 0 },
 	[11] = { WHO_L1, 0 },    [12] = { WHO_PROC, 7 },  [13] = { WHO_L1, 0 },    [14] = { WHO_PROC, 9 },  [15] = { WHO_PROC, 11 },
 	[16] = { WHO_PROC, 12 }, [17] = { WHO_L1, 0 },    [18] = { WHO_L1, 0 },    [19] = { WHO_L1, 0 },    [20] = { WHO_L1, 0 },
-	[21] = { WHO_L1, 0 },    [22] = { WHO_L1, 0 },    [23] = { WHO_L1, 0 },    [24] = { WHO_L1, 0 },    [25] = { WHO_L1, 0 },
+	[21] = { WHO_L1, 0 },    [22] = { WHO_L1, 0 },    [24] = { WHO_L1, 0 },
 	[26] = { WHO_L1, 0 },    [27] = { WHO_L1, 0 },    [29] = { WHO_PROC, 23 }, /* N09: whatever the CPL, the exit outranks the faults */
 	[36] = { WHO_PROC, 10 }, [37] = { WHO_L1, 0 }, [39] = { WHO_PROC, 29 }, [40] = { WHO_PROC, 30 }, [46] = { WHO_PROC2, 2 }, [47] = { WHO_PROC2, 2 },
 	[50] = { WHO_L1, 0 },    [51] = { WHO_PROC, 12 }, [53] = { WHO_L1, 0 },    [54] = { WHO_PROC2, 6 }, [55] = { WHO_L1, 0 },
@@ -155,6 +155,8 @@ static bool wants(struct vcpu *v, struct nvmx *n, struct l1_exit *x)
 	case R_IO: theirs = wants_io(v, n); break;
 	case R_RDMSR: theirs = wants_msr(v, n, false); break;
 	case R_WRMSR: theirs = wants_msr(v, n, true); break;
+	case R_VMREAD: theirs = nvmx_wants_access(v, n, false); break;
+	case R_VMWRITE: theirs = nvmx_wants_access(v, n, true); break;
 	case R_TIMER: theirs = (V12(n, PIN_CTL) & PIN_TIMER) && !n->kick && n->timer_left == 0; break;
 	default: theirs = wants_by_table(n, reason); break;
 	}
@@ -191,6 +193,20 @@ static void own_cr(struct vcpu *v, const struct nvmx *n)
 	exit_cr(v);
 	if (v->exit.u.cr.access == CR_WRITE)
 		*gpr = old;
+}
+
+/* With VMCS shadowing, one that the bitmaps leave to hardware. */
+static bool own_access(struct vcpu *v, struct nvmx *n)
+{
+	uint32_t reason = v->exit.hw_reason & 0xffff;
+
+	if (reason == R_VMREAD)
+		nvmx_vmread(v, n);
+	else if (reason == R_VMWRITE)
+		nvmx_vmwrite(v, n);
+	else
+		return false;
+	return true;
 }
 
 /* HLT that nobody intercepts: hardware waits, for drover's interrupts too, so that what comes for any level finds it. */
@@ -268,6 +284,8 @@ bool nvmx_exit(struct vcpu *v)
 	n->kick = false;
 	v->held = 0;
 	nvmx_timer_arm(v, n);
+	if (own_access(v, n))
+		return true;
 	if (v->exit.kind == EXITK_CR) {
 		own_cr(v, n);
 		return true;

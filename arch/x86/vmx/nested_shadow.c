@@ -7,14 +7,13 @@
 #include "arch/x86/pmem.h"
 #include "arch/x86/vmx/nested.h"
 
-#define REVISION_SHADOW (1u << 31)
 #define BIT(field) ((field) & 0x7fff)
 
 static const uint8_t writable[] = {
 	N12_GUEST_RIP, N12_GUEST_RSP, N12_GUEST_RFLAGS, N12_GUEST_INTERRUPTIBILITY, N12_GUEST_PENDING_DBG, N12_GUEST_DR7, N12_ENTRY_INTR_INFO,
 	N12_ENTRY_ERROR_CODE, N12_ENTRY_INSN_LEN,
 };
-/* drover has to write them there: only where VMWRITE may do that. */
+/* drover has to write them there: only where VMWRITE may do that. A guest hypervisor writes them in a shadow VMCS of its own alone. */
 static const uint8_t read_only[] = {
 	N12_EXIT_REASON, N12_EXIT_QUALIFICATION, N12_EXIT_INTR_INFO, N12_EXIT_ERROR_CODE, N12_IDT_VECTORING_INFO, N12_EXIT_INSN_LEN, N12_EXIT_INSN_INFO,
 	N12_GUEST_LINEAR, N12_GUEST_PA,
@@ -36,7 +35,8 @@ bool nvmx_shadow_init(struct nvmx *n)
 	n->shadow = pmem_alloc(PAGE_SIZE, PAGE_SIZE);
 	n->shadow_read = pmem_alloc(PAGE_SIZE, PAGE_SIZE);
 	n->shadow_write = pmem_alloc(PAGE_SIZE, PAGE_SIZE);
-	if (!n->shadow || !n->shadow_read || !n->shadow_write)
+	n->shadow_write_all = pmem_alloc(PAGE_SIZE, PAGE_SIZE);
+	if (!n->shadow || !n->shadow_read || !n->shadow_write || !n->shadow_write_all)
 		return false;
 	p = n->shadow;
 	*p = (uint32_t)(vmx_caps.basic & BASIC_REVISION) | REVISION_SHADOW;
@@ -48,6 +48,7 @@ bool nvmx_shadow_init(struct nvmx *n)
 	}
 	for (unsigned i = 0; i < sizeof(read_only); i++)
 		open(n->shadow_read, read_only[i]);
+	memcpy(n->shadow_write_all, n->shadow_read, PAGE_SIZE);
 	return vmclear(virt_to_phys(n->shadow));
 }
 
@@ -58,6 +59,7 @@ void nvmx_shadow_destroy(struct nvmx *n)
 	pmem_free(n->shadow, PAGE_SIZE);
 	pmem_free(n->shadow_read, PAGE_SIZE);
 	pmem_free(n->shadow_write, PAGE_SIZE);
+	pmem_free(n->shadow_write_all, PAGE_SIZE);
 }
 
 /* The shadow as the CPU's current VMCS, and what was current again. It is cleared in between: the link pointer's accesses go by memory. */
@@ -99,7 +101,7 @@ void nvmx_shadow_out(struct vcpu *v, struct nvmx *n)
 		return;
 	n->shadow_on = true;
 	vmcs_write(VMCS_VMREAD_BITMAP, virt_to_phys(n->shadow_read));
-	vmcs_write(VMCS_VMWRITE_BITMAP, virt_to_phys(n->shadow_write));
+	vmcs_write(VMCS_VMWRITE_BITMAP, virt_to_phys(n->is_shadow ? n->shadow_write_all : n->shadow_write));
 	vmcs_write(VMCS_LINK_POINTER, virt_to_phys(n->shadow));
 	vmcs_write(VMCS_PROC2_CTL, vmcs_read(VMCS_PROC2_CTL) | PROC2_SHADOW);
 }
@@ -116,5 +118,7 @@ void nvmx_shadow_in(struct vcpu *v, struct nvmx *n)
 		n->dirty[writable[i]] = n->dirty[writable[i]] || val != n->f[writable[i]];
 		n->f[writable[i]] = val;
 	}
+	for (unsigned i = 0; n->is_shadow && i < sizeof(read_only); i++)
+		n->f[read_only[i]] = vmcs_read(n12_fields[read_only[i]].field);
 	end(v, n);
 }

@@ -70,14 +70,18 @@ static bool page_ok(const struct vcpu *v, uint64_t pa)
 
 static bool fields_ok(const struct vmx_nested_snapshot *s)
 {
-	for (unsigned i = 0; i < VMX_SNAPSHOT_FIELDS; i++) {
-		unsigned width = i < N12_NR ? n12_fields[i].width : 1;
-		uint64_t mask = width == 16 ? 0xffff : width == 32 ? 0xffffffff : width == 1 ? 0 : ~0ull;
-
-		if (s->f[i] & ~mask)
+	for (unsigned i = 0; i < VMX_SNAPSHOT_FIELDS; i++)
+		if (s->f[i] & ~(i < N12_NR ? n12_mask(i) : 0))
 			return false;
-	}
 	return true;
+}
+
+/* Which kind of VMCS it is stays in its region's memory, of which nobody else has a copy. */
+static bool is_shadow(const struct vcpu *v, uint64_t pa)
+{
+	uint32_t revision = 0;
+
+	return pa != NO_VMCS && gmem_read(v->vm, (struct gpa){ pa }, &revision, sizeof(revision)) && (revision & REVISION_SHADOW);
 }
 
 /* By the checks of an entry, on a copy: the guest state has to be one that could be entered. */
@@ -86,7 +90,7 @@ static const char *check_l2(struct vcpu *v, const struct vmx_nested_snapshot *s)
 	static struct nvmx probe;
 	uint64_t qual;
 
-	if (!(s->flags & VMX_SNAPSHOT_VMXON) || s->current == NO_VMCS || !(s->flags & VMX_SNAPSHOT_LAUNCHED))
+	if (!(s->flags & VMX_SNAPSHOT_VMXON) || s->current == NO_VMCS || !(s->flags & VMX_SNAPSHOT_LAUNCHED) || is_shadow(v, s->current))
 		return "level";
 	probe = *nvmx_of(v);
 	memcpy(probe.f, s->f, sizeof(probe.f));
@@ -176,6 +180,7 @@ void nvmx_restore(struct vcpu *v, const void *from)
 	n->init = s->flags & VMX_SNAPSHOT_INIT;
 	n->vmxon_pa = s->vmxon_pa;
 	n->current = s->current;
+	n->is_shadow = is_shadow(v, s->current);
 	memcpy(n->f, s->f, sizeof(n->f));
 	v->rip = s->rip;
 	v->r[GPR_RSP] = s->rsp;
