@@ -151,10 +151,9 @@ static inline __attribute__((always_inline)) void dispatch(struct vcpu *v)
 /* A copy of its own, so that the guest's own exits have nothing to save for it. */
 static __attribute__((noinline)) void nested_handle(struct vcpu *v)
 {
-	if (v->step.over)
-		v->step.over = false; /* a step of drover's: nobody's exit */
-	else if (!v->be->nested->exit(v))
+	if (!v->be->nested->exit(v))
 		dispatch(v);
+	v->step.over = false;
 	if (v->migrate_l2)
 		lab_migrate_l2(v);
 }

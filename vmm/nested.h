@@ -29,7 +29,8 @@ struct nested_ops {
 	int (*msr)(struct vcpu *v, uint32_t msr, bool write, uint64_t *val);
 	/* One of the feature's instructions has exited and is the guest's to use: carried out, or its fault queued, or the nested guest is what runs next. */
 	void (*insn)(struct vcpu *v);
-	/* An exit of the nested guest (v->level 1), before the machine model handles it. True: it was the guest hypervisor's, which is what runs next. */
+	/* An exit of the nested guest (v->level 1), before the machine model handles it. True: it was the guest hypervisor's, which is what runs next, or has been
+	 * handled. v->step.over: no exit but the end of one of drover's steps, with kind NONE: nobody's. */
 	bool (*exit)(struct vcpu *v);
 	/* With v->level 1, before an event is selected: what waits (v->exception, NMI, interrupt) may be an exit to the guest hypervisor instead. True: it
 	 * was, and v->level is 0. Interrupts are off and no debug register is loaded. */
@@ -40,6 +41,8 @@ struct nested_ops {
 	bool (*phys)(struct vcpu *v, uint64_t *pa);
 	/* With v->level 1: would an interrupt end its HLT now? It may be the guest hypervisor's, by whose IF it goes then. NULL: as RFLAGS.IF says. */
 	bool (*irq_open)(const struct vcpu *v);
+	/* With v->level 1: is INT n, or ICEBP, of the nested guest an exit to the guest hypervisor? Then hardware is to meet it. NULL: never. */
+	bool (*traps_int)(const struct vcpu *v, bool icebp);
 	/* With v->level 1: the vector of a virtual interrupt that the guest hypervisor has posted and that is due, or -1. take: it is taken, to be injected; not if
 	 * it is to be an exit. NULL: there are none. */
 	int (*virq)(struct vcpu *v, bool take);

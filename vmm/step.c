@@ -173,6 +173,8 @@ static bool software_interrupt(struct vcpu *v, const struct flow *f)
 
 	if (v->step.pair || (f->kind == FLOW_INTO && !(v->rflags & RFLAGS_OF)))
 		return false;
+	if ((f->kind == FLOW_INT || f->kind == FLOW_ICEBP) && v->level && v->be->nested->traps_int && v->be->nested->traps_int(v, f->kind == FLOW_ICEBP))
+		return false;
 	switch (f->kind) {
 	case FLOW_INT:
 		e.type = EVENT_SOFT_INT;
@@ -243,11 +245,15 @@ void step_enter(struct vcpu *v)
 	vcpu_dirty(v, VST_CTL);
 	vcpu_need(v, VST_SHADOW);
 	s->waiting = v->st.pending_dbg && v->st.shadow != SHADOW_MOV_SS; /* a trap that hardware raises before anything runs */
+	if (s->asleep && v->inject.type == EVENT_NONE)
+		s->waiting = true;
 	if (v->inject.type == EVENT_NONE && !s->waiting)
 		virtual_interrupt(v);
 	if (v->inject.type == EVENT_NONE && !s->waiting) {
 		look(v, &f);
 		if (!breakpoint_here(v) && by_software(v, &f)) {
+			if (v->level)
+				v->event_pending = true; /* its hypervisor may want to know of each instruction (VMX) */
 			if (v->inject.type == EVENT_NONE)
 				event_select(v);
 			if (v->inject.type == EVENT_NONE) {
@@ -354,7 +360,7 @@ void step_leave(struct vcpu *v)
 	if (s->waiting || !db || (!(r->payload & DR6_BS) && r->cls != DBG_TRAP)) { /* it has not run, or exits: its trap is software's */
 		if (s->hidden)
 			v->rflags &= ~RFLAGS_TF;
-		if (s->sti && (e->kind == EXITK_INTR || e->kind == EXITK_NMI)) { /* it has not begun */
+		if (s->sti && (e->kind == EXITK_INTR || e->kind == EXITK_NMI || e->kind == EXITK_TIMER)) { /* it has not begun */
 			vcpu_need(v, VST_SHADOW);
 			v->st.shadow = SHADOW_STI;
 			vcpu_dirty(v, VST_SHADOW);

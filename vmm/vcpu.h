@@ -102,7 +102,8 @@ struct vcpu_step {
 	bool catching; /* all exceptions exit. Committed with VST_CTL */
 	bool kicked;   /* an event is delivered; ends at the handler's first instruction. quiet: there was none, nothing is to run */
 	bool quiet;
-	bool waiting;  /* a trap waits in the pending-debug field: nothing runs */
+	bool waiting;  /* a trap waits in the pending-debug field, or it is asleep: nothing runs */
+	bool asleep;   /* hardware waits in HLT: the backend's. VMX does not enter that with TF */
 	bool pair;     /* MOV SS and the instruction behind it */
 	bool taken, lock;
 	bool sti;      /* STI's shadow is kept aside: VMX enters with it and TF only to raise a trap */

@@ -79,7 +79,7 @@ uint64_t dbg_eff_dr(const struct dbg_vcpu *v, unsigned slot)
 
 uint64_t dbg_eff_dr7(const struct dbg_vcpu *v)
 {
-	uint64_t dr7 = v->dr7;
+	uint64_t dr7 = v->deaf ? v->dr7 & ~DR7_ENABLE_ALL : v->dr7;
 
 	for (unsigned i = 0; v->held >> i; i++)
 		if (v->held >> i & 1)
@@ -346,7 +346,7 @@ void dbg_go_live(struct dbg_vcpu *v)
 
 void dbg_settle(struct dbg_vcpu *v)
 {
-	if (!v->held && (v->policy == DBG_EAGER || v->policy == DBG_CACHED))
+	if (!v->held && !v->deaf && (v->policy == DBG_EAGER || v->policy == DBG_CACHED))
 		v->state = DBG_LIVE;
 	else
 		v->state = dbg_armed(dbg_eff_dr7(v)) ? DBG_ARMED : DBG_IDLE;

@@ -75,6 +75,7 @@ struct dbg_vcpu {
 	uint8_t held;
 	uint64_t held_dr[4];
 	uint64_t held_dr7; /* enables and types of the held slots only */
+	bool deaf;         /* SVM's GIF is 0: what its own breakpoints match is discarded, so hardware has none of them */
 	/* What the VM control block holds or must hold. The plan writes them, the backend commits them when vm_dirty. */
 	bool vm_dirty;
 	bool vm_intercept; /* MOV DR exits */
@@ -206,12 +207,12 @@ void dbg_cpu_reset(struct dbg_cpu *c); /* the host's own state: nothing armed, D
 /* The first MOV DR of a non-LIVE vcpu exited and passed dbg_check_access: the vcpu becomes LIVE (rule H10); the instruction is
  * re-executed. The caller sets RFLAGS.RF for it (rule V15). */
 void dbg_go_live(struct dbg_vcpu *v);
-/* May it? Else the access is emulated: trapped policy, or a debugger holds slots (Z02). */
+/* May it? Else the access is emulated: trapped policy, or a debugger holds slots (Z02), or its breakpoints are not to hit. */
 static inline bool dbg_may_go_live(const struct dbg_vcpu *v)
 {
-	return v->policy != DBG_TRAPPED && !v->held;
+	return v->policy != DBG_TRAPPED && !v->held && !v->deaf;
 }
-/* The state that the registers' values ask for, while no guest's are in hardware. After each change of dr7, policy or held. */
+/* The state that the registers' values ask for, while no guest's are in hardware. After each change of dr7, policy, held or deaf. */
 void dbg_settle(struct dbg_vcpu *v);
 
 /* ---- The world switch: plans. dbg_switch.c executes them in this order; bits are also what the trace records ---- */

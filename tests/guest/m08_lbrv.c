@@ -133,6 +133,32 @@ static void posted(void)
 	check_eq("M12.virq.tf", "its frame has no TF", trap_count(VEC_INT80) ? trap_nth(VEC_INT80, 0)->rflags & FL_TF : 1, 0);
 }
 
+/* The step must not take from L1 what it asks for. */
+CODE64(m08_int, "nop; int $0x80; nop;" L2_END)
+CODE64(m08_icebp, "nop; .byte 0xf1; nop;" L2_END)
+
+static unsigned intercept;
+
+static void traps_int(uint8_t *b)
+{
+	tweak(b);
+	*(volatile uint32_t *)(b + intercept / 32 * 4) |= 1u << intercept % 32; /* codes and intercept bits run in parallel */
+}
+
+static void ints(const char *id, const char *code, unsigned exit_code)
+{
+	struct l2 g = { .code = code, .tweak = traps_int, .own = 1u << VEC_DB };
+
+	lbrv = true;
+	want_ctl = DEBUGCTL_LBR;
+	intercept = exit_code;
+	trap_clear();
+	l1_run(&g);
+	check_eq(fmt("NB.step.%s", id), "stepped or not: the exit that L1 asks for", g.exit.code, exit_code);
+	check_eq(fmt("NB.step.%s.rip", id), "at the instruction", g.rip - (uint64_t)code, 1);
+	check_eq(fmt("NB.step.%s.none", id), "which has done nothing", trap_count(VEC_INT80) + trap_count(VEC_DB), 0);
+}
+
 SCENARIO(m08_lbrv, "LBR virtualization decides whose DEBUGCTL a guest's guest has", SCN_NESTED)
 {
 	uint32_t r[4];
@@ -149,6 +175,8 @@ SCENARIO(m08_lbrv, "LBR virtualization decides whose DEBUGCTL a guest's guest ha
 	shared();
 	switched();
 	posted();
+	ints("int", m08_int, 0x75);
+	ints("icebp", m08_icebp, 0x88);
 	try_wrmsr(MSR_DEBUGCTL, 0);
 	l1_end();
 }

@@ -118,6 +118,11 @@ PLANTS = (
     Plant("Y90-nested-theirs", "n24_debugger", ("vmx-bochs",)),
     Plant("Y91-nested-vmclear", "n00_vmcs_shadow", ("vmx-bochs",)),
     Plant("Y93-nested-nowhere", "n00_ept", ("vmx-bochs",)),
+    Plant("NS26-gif-bps", "m00_gif", ("svm-qemu",)),
+    Plant("NS27-int-trap", "m08_lbrv", ("svm-qemu",)),
+    Plant("NS28-apic-page", "n00_apic_page", ("svm-qemu",)),
+    Plant("Y97-nested-apic", "n00_apic_page", ("vmx-bochs",)),
+    Plant("DC16-step-over", "n03_debugctl", ("vmx-bochs",)),
     Plant("VS01-bitmap", "n00_shadow_vmcs", ("vmx-bochs",)),
     Plant("VS02-current", "n00_shadow_vmcs", ("vmx-bochs",)),
     Plant("VS03-link", "n00_shadow_vmcs", ("vmx-bochs",)),
@@ -136,6 +141,9 @@ NESTED_PLANTS = (
     Plant("B01-vmx", "doc0_dr6_once", ("nest2-vmx-bochs",)),
     Plant("NS21-soft-lost", "n00_nested", ("nest2-svm-qemu",), lowest=True),
     Plant("Y90-nested-ept-rf", "n15_code_bp", ("nest2-vmx-bochs",), lowest=True),
+    Plant("DC17-hlt-tf", "n03_debugctl", ("nest2-vmx-bochs",)),
+    Plant("DC18-shadow-step", "n03_debugctl", ("nest2-vmx-bochs",)),
+    Plant("DC19-mtf-in-step", "n03_debugctl", ("nest2-vmx-bochs",)),
     Plant("Y96-nested-mtf-pending", "n12_mtf", ("nest2-vmx-bochs",)),
 )
 BENCH_PLANT = "NS20-whole-map"  # has to break a bound of bench (check-nested)

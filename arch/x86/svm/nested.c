@@ -18,13 +18,15 @@
 
 /* ---- Level switch ---- */
 
-/* GIF: interrupts and NMIs of L1 wait while it is 0. With V_INTR_MASKING the IF that VMRUN found holds them back from L2, too. */
+/* GIF: interrupts and NMIs of L1 wait while it is 0, and its breakpoints are discarded (APM "Effect of the GIF on Interrupt Handling"). With V_INTR_MASKING the IF that VMRUN found holds them back from L2, too. */
 static void hold(struct vcpu *v, struct svm_nested *n)
 {
 	bool masked = v->level && (n->in.vintr & VMCB_V_INTR_MASKING) && !(n->host.rflags & RFLAGS_IF);
 
 	v->held = !n->gif ? VCPU_HELD_INTR | VCPU_HELD_NMI : masked ? VCPU_HELD_INTR : 0;
 	v->event_pending = true;
+	v->dbg.deaf = !n->gif;
+	dbg_settle(&v->dbg);
 }
 
 /* The other block from now on. What is cached of the old one is in it by now (svm_commit), what needs it anew is dirty. The debug registers are not in
@@ -53,7 +55,6 @@ void svm_nested_switch(struct vcpu *v, struct svm_nested *n, uint8_t level)
 		fetch_cache_init(&v->fetch);
 	}
 	dbg_vm_fields_unknown(&v->dbg);
-	dbg_settle(&v->dbg);
 	hold(v, n);
 }
 
@@ -393,6 +394,7 @@ static void nested_reset(struct vcpu *v)
 	n->todo01 = n->todo02 = SVM_TODO_FLUSH;
 	n->own_debugctl = false;
 	v->held = 0;
+	v->dbg.deaf = false;
 }
 
 static bool nested_init(struct vcpu *v)
@@ -444,6 +446,7 @@ const struct nested_ops svm_nested = {
 	.phys = svm_npt_phys,
 	.irq_open = svm_nested_irq_open,
 	.virq = svm_nested_virq,
+	.traps_int = svm_nested_traps_int,
 	.access = svm_npt_access,
 	.miss = svm_nested_miss,
 	.flush = nested_flush,

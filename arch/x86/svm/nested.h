@@ -56,8 +56,9 @@ const char *svm_nested_state_broken(const struct vmcb *b, uint64_t svme);
 bool svm_npt_init(struct svm_nested *n);
 void svm_npt_destroy(struct svm_nested *n);
 void svm_npt_flush(struct vcpu *v, struct svm_nested *n);
-/* A nested page fault of L2. True: it is L1's, with error code and address in *info1, *info2; false: the shadow has been filled. */
-bool svm_npt_fault(struct vcpu *v, struct svm_nested *n, uint64_t *info1, uint64_t *info2);
+/* A nested page fault of L2: the shadow has been filled; it is L1's, with error code and address in *info1, *info2; or L1's tables lead to its APIC's page. */
+enum npt_fault { NPT_FILLED, NPT_L1, NPT_APIC };
+enum npt_fault svm_npt_fault(struct vcpu *v, struct svm_nested *n, uint64_t *info1, uint64_t *info2);
 bool svm_npt_phys(struct vcpu *v, uint64_t *pa);
 bool svm_npt_access(struct vcpu *v, uint64_t *pa, uint32_t access);
 /* EXITINFO1 of L2's nested page fault at v->miss. */
@@ -68,6 +69,7 @@ bool svm_nested_exit(struct vcpu *v);
 bool svm_nested_event(struct vcpu *v);
 bool svm_nested_irq_open(const struct vcpu *v);
 int svm_nested_virq(struct vcpu *v, bool take);
+bool svm_nested_traps_int(const struct vcpu *v, bool icebp);
 bool svm_nested_miss(struct vcpu *v);
 
 /* nested_snapshot.c: nested.h's save, check, restore */

@@ -5,13 +5,14 @@
 #include "arch/x86/lapic.h"
 #include "arch/x86/pmem.h"
 #include "arch/x86/svm/nested.h"
+#include "vmm/apic.h"
 #include "vmm/gmem.h"
 #include "vmm/run.h"
 
 /* Exit codes that the tables below do not say by themselves. */
 enum {
-	CODE_EXCEPTION = 0x40, CODE_INTR = 0x60, CODE_NMI = 0x61, CODE_INIT = 0x63, CODE_VINTR = 0x64, CODE_IOIO = 0x7b, CODE_MSR = 0x7c,
-	CODE_SHUTDOWN = 0x7f, CODE_VMMCALL = 0x81, CODE_LAST = 0xbf, CODE_NPF = 0x400,
+	CODE_EXCEPTION = 0x40, CODE_INTR = 0x60, CODE_NMI = 0x61, CODE_INIT = 0x63, CODE_VINTR = 0x64, CODE_SWINT = 0x75, CODE_IOIO = 0x7b, CODE_MSR = 0x7c,
+	CODE_SHUTDOWN = 0x7f, CODE_VMMCALL = 0x81, CODE_ICEBP = 0x88, CODE_LAST = 0xbf, CODE_NPF = 0x400,
 };
 #define CODE_REFUSED 0xffffffffu
 
@@ -101,8 +102,11 @@ static bool npf(struct vcpu *v, struct svm_nested *n)
 
 	keep_rf(v);
 	if (n->in.np_control & VMCB_NP_ENABLE) {
-		if (svm_npt_fault(v, n, &info1, &info2))
-			svm_nested_leave(v, CODE_NPF, info1, info2);
+		switch (svm_npt_fault(v, n, &info1, &info2)) {
+		case NPT_FILLED: break;
+		case NPT_L1: svm_nested_leave(v, CODE_NPF, info1, info2); break;
+		case NPT_APIC: apic_mmio(v); break;
+		}
 		return true;
 	}
 	if (!asked(n, CODE_SHUTDOWN) || (n->b02->exit_info2 ^ VLAPIC_PA) < PAGE_SIZE)
@@ -139,6 +143,8 @@ bool svm_nested_exit(struct vcpu *v)
 	struct svm_nested *n = svm_nested_of(v);
 	uint32_t code = v->exit.hw_reason;
 
+	if (v->step.over)
+		return false;
 	if (soft_injected(v, n->b02))
 		v->exit.vectoring.type = EVENT_SOFT_INT;
 	if (code == CODE_NPF)
@@ -224,6 +230,11 @@ bool svm_nested_irq_open(const struct vcpu *v)
 	const struct svm_nested *n = svm_nested_of(v);
 
 	return (n->in.vintr & VMCB_V_INTR_MASKING ? n->host.rflags : v->rflags) & RFLAGS_IF;
+}
+
+bool svm_nested_traps_int(const struct vcpu *v, bool icebp)
+{
+	return asked(svm_nested_of(v), icebp ? CODE_ICEBP : CODE_SWINT);
 }
 
 int svm_nested_virq(struct vcpu *v, bool take)

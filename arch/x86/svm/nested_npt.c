@@ -120,7 +120,7 @@ static uint64_t leaf_of(const struct vcpu *v, const struct walk_result *r, bool 
 	return f->leaf | (w ? f->write : 0) | (nxe && (nx & PTE_NX) ? f->noexec : f->exec);
 }
 
-bool svm_npt_fault(struct vcpu *v, struct svm_nested *n, uint64_t *info1, uint64_t *info2)
+enum npt_fault svm_npt_fault(struct vcpu *v, struct svm_nested *n, uint64_t *info1, uint64_t *info2)
 {
 	const struct vmcb *b = n->b02;
 	uint64_t gpa = b->exit_info2, leaf, l1;
@@ -132,14 +132,18 @@ bool svm_npt_fault(struct vcpu *v, struct svm_nested *n, uint64_t *info1, uint64
 	*info1 = b->exit_info1 & (INFO1_FINAL | INFO1_TABLE); /* as hardware tells it */
 	if (!walk_l1(v, n, gpa, access, &r)) {
 		*info1 |= r.error;
-		return true;
+		return NPT_L1;
 	}
 	l1 = r.pa & ~(uint64_t)(PAGE_SIZE - 1);
+	pae = r.entry_size == 8 && !(n->b01->efer & EFER_LMA);
+	if (l1 == VLAPIC_PA && vlapic_mmio(&v->apic) && !(access & WALK_I)) {
+		set_ad(v, &r, pae, access & WALK_W);
+		return NPT_APIC;
+	}
 	if (!gmem_ptr(v->vm, (struct gpa){ l1 }, PAGE_SIZE)) {
 		*info1 |= access | WALK_P | WALK_U | WALK_RSVD; /* an address that L1's machine does not have */
-		return true;
+		return NPT_L1;
 	}
-	pae = r.entry_size == 8 && !(n->b01->efer & EFER_LMA);
 	set_ad(v, &r, pae, access & WALK_W);
 	leaf = leaf_of(v, &r, pae, n->b01->efer & EFER_NXE, access & WALK_W);
 	large = r.size >= LARGE && ((v->vm->ram_hpa & (LARGE - 1)) == 0) && gmem_ptr(v->vm, (struct gpa){ l1 & ~(LARGE - 1) }, LARGE);
@@ -151,7 +155,7 @@ bool svm_npt_fault(struct vcpu *v, struct svm_nested *n, uint64_t *info1, uint64
 		svm_npt_flush(v, n);
 		map(v, n, gpa, leaf, large);
 	}
-	return false;
+	return NPT_FILLED;
 }
 
 /* Where drover itself has to look at L2's memory. L2 got there through the shadow; if L1's tables say otherwise by now, the shadow is old. */

@@ -184,8 +184,9 @@ void nvmx_ept_destroy(struct nvmx *n);
 void nvmx_ept_zap(struct nvmx *n);
 /* The shadow is of this EPTP from now on. */
 void nvmx_ept_use(struct nvmx *n, uint64_t eptp);
-/* The EPT violation that has just happened: filled in (true), or the guest hypervisor's: *reason and *qual. */
-bool nvmx_ept_fill(struct vcpu *v, struct nvmx *n, uint64_t gpa, uint64_t hw_qual, uint32_t *reason, uint64_t *qual);
+/* An EPT violation of the nested guest: filled in; the guest hypervisor's, *reason and *qual; or its tables lead to its APIC's page, data access. */
+enum ept_fault { EPT_FILLED, EPT_L1, EPT_APIC };
+enum ept_fault nvmx_ept_fill(struct vcpu *v, struct nvmx *n, uint64_t gpa, uint64_t hw_qual, uint32_t *reason, uint64_t *qual);
 /* vmm/nested.h: phys */
 bool nvmx_phys(struct vcpu *v, uint64_t *pa);
 bool nvmx_irq_open(const struct vcpu *v);

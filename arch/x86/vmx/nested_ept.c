@@ -173,7 +173,7 @@ static uint64_t violation(uint64_t hw_qual, uint64_t rights)
 	return (hw_qual & ~(EPT_RWX << 3)) | rights << 3;
 }
 
-bool nvmx_ept_fill(struct vcpu *v, struct nvmx *n, uint64_t gpa, uint64_t hw_qual, uint32_t *reason, uint64_t *qual)
+enum ept_fault nvmx_ept_fill(struct vcpu *v, struct nvmx *n, uint64_t gpa, uint64_t hw_qual, uint32_t *reason, uint64_t *qual)
 {
 	struct ept_walk w = { 0 };
 	uint64_t base, access = hw_qual & EPT_RWX;
@@ -184,16 +184,20 @@ bool nvmx_ept_fill(struct vcpu *v, struct nvmx *n, uint64_t gpa, uint64_t hw_qua
 	case WALK_MISCONFIG:
 		*reason = R_EPT_MISCONFIG;
 		*qual = 0;
-		return false;
+		return EPT_L1;
 	case WALK_VIOLATION:
 		*qual = violation(hw_qual, w.rights);
-		return false;
+		return EPT_L1;
 	case WALK_OK:
 		break;
 	}
+	if (!(access & (~w.rights | EPT_X)) && (w.pa ^ VLAPIC_PA) < PAGE_SIZE && vlapic_mmio(&v->apic)) {
+		*qual = violation(hw_qual, 0); /* for what drover accesses itself: string I/O is not carried out there */
+		return EPT_APIC;
+	}
 	if (access & ~w.rights || !gmem_ptr(v->vm, (struct gpa){ w.pa & ~0xfffull }, 4096)) {
 		*qual = violation(hw_qual, access & ~w.rights ? w.rights : 0);
-		return false;
+		return EPT_L1;
 	}
 	base = w.pa & ~0x1fffffull;
 	large = w.size >= 1ull << 21 && gmem_ptr(v->vm, (struct gpa){ base }, 1ull << 21) && !(v->vm->ram_hpa & 0x1fffff);
@@ -201,7 +205,7 @@ bool nvmx_ept_fill(struct vcpu *v, struct nvmx *n, uint64_t gpa, uint64_t hw_qua
 		nvmx_ept_zap(n); /* all used: start again; what is needed comes back on demand */
 		map(n, gpa, v->vm->ram_hpa + w.pa, large, w.rights);
 	}
-	return true;
+	return EPT_FILLED;
 }
 
 bool nvmx_phys(struct vcpu *v, uint64_t *pa)
@@ -239,7 +243,7 @@ bool nvmx_miss(struct vcpu *v)
 	if (nvmx_ept(n)) {
 		x.gpa = v->miss.pa;
 		x.gla = v->miss.va;
-		if (nvmx_ept_fill(v, n, v->miss.pa, qual | QUAL_LINEAR, &x.reason, &x.qual))
+		if (nvmx_ept_fill(v, n, v->miss.pa, qual | QUAL_LINEAR, &x.reason, &x.qual) == EPT_FILLED)
 			return false;
 	}
 	nvmx_leave(v, n, &x);

@@ -3,10 +3,10 @@
 #include "arch/x86/def/cr.h"
 #include "arch/x86/def/seg.h"
 #include "arch/x86/vmx/nested.h"
+#include "vmm/apic.h"
 #include "vmm/exits.h"
 #include "vmm/gmem.h"
 #include "vmm/run.h"
-#include "vmm/step.h"
 
 /* ---- Exceptions ---- */
 
@@ -148,7 +148,7 @@ static bool wants(struct vcpu *v, struct nvmx *n, struct l1_exit *x)
 	switch (reason) {
 	case R_EXCEPTION:
 		if (v->exit.kind != EXITK_EXCEPTION)
-			return false; /* the host's NMI, a machine check */
+			return false; /* the host's NMI, a machine check, the end of a step */
 		theirs = v->exit.u.exc.vector == VEC_DB ? wants_db(v, n, &payload) : wants_exception(n, v->exit.u.exc.vector, v->exit.u.exc.error);
 		break;
 	case R_CR: theirs = wants_cr(v, n); break;
@@ -213,8 +213,10 @@ static bool own_access(struct vcpu *v, struct nvmx *n)
 static void own_hlt(struct vcpu *v)
 {
 	vcpu_skip(v, v->exit.len);
-	if (v->exception.type == EVENT_NONE)
+	if (v->exception.type == EVENT_NONE) {
 		vmcs_write(VMCS_GUEST_ACTIVITY, 1);
+		v->step.asleep = true; /* a step would be TF there, which wants BS in the pending field (V09): nothing runs that could be stepped */
+	}
 }
 
 /* Only the first entry after VMLAUNCH can be refused for what the guest hypervisor wrote. Else it is drover's mistake, and the machine model says so. */
@@ -245,11 +247,18 @@ static void ept_violation(struct vcpu *v, struct nvmx *n)
 {
 	struct l1_exit x = as_hardware_says(v);
 
-	if (!nvmx_ept_fill(v, n, v->exit.u.mem.gpa, vmcs_read(VMCS_EXIT_QUALIFICATION), &x.reason, &x.qual)) {
+	switch (nvmx_ept_fill(v, n, v->exit.u.mem.gpa, vmcs_read(VMCS_EXIT_QUALIFICATION), &x.reason, &x.qual)) {
+	case EPT_FILLED:
+		nvmx_timer_arm(v, n);
+		return;
+	case EPT_L1:
 		nvmx_leave(v, n, &x);
 		return;
+	case EPT_APIC:
+		nvmx_timer_arm(v, n);
+		apic_mmio(v);
+		return;
 	}
-	nvmx_timer_arm(v, n);
 }
 
 bool nvmx_exit(struct vcpu *v)
@@ -260,6 +269,8 @@ bool nvmx_exit(struct vcpu *v)
 	if (v->exit.kind == EXITK_ENTRY_FAIL)
 		return entry_refused(v, n);
 	n->run_pending = false;
+	if (v->step.asleep)
+		v->step.asleep = vmcs_read(VMCS_GUEST_ACTIVITY) == 1;
 	/* With TF set, an emulator saves BS at each exit, even of a guest that has executed nothing. */
 	if (n->unmoved && (v->exit.hw_reason & 0xffff) == R_TIMER)
 		vmcs_write(VMCS_GUEST_PENDING_DBG, V12(n, GUEST_PENDING_DBG));
@@ -291,9 +302,6 @@ bool nvmx_exit(struct vcpu *v)
 		return true;
 	}
 	if (v->exit.kind == EXITK_HLT) {
-		/* A step cannot enter the HLT state: TF there wants BS in the pending field (V09). Its timer goes on in HLT, which only hardware can wait for. */
-		if (step_wanted(v) && !(V12(n, PIN_CTL) & PIN_TIMER))
-			return false;
 		own_hlt(v);
 		return true;
 	}

@@ -10,6 +10,7 @@
 #include "vmm/gmem.h"
 #include "vmm/run.h"
 #include "vmm/shadow.h"
+#include "vmm/step.h"
 
 enum mtf_means nvmx_mtf_means;
 static uint64_t step_ticks; /* the timer's value for one instruction */
@@ -109,6 +110,22 @@ static bool asked(const struct nvmx *n)
 	return V12(n, PROC_CTL) & PROC_MTF;
 }
 
+/* Does drover look for the boundaries? Always without hardware's flag; and while it steps the nested guest by TF, whose #DB the flag's exit would come before:
+ * the step would never end. */
+static bool by_hand(const struct vcpu *v)
+{
+	return nvmx_mtf_means == MTF_TIMER || (nvmx_mtf_means == MTF_HW && step_wanted(v));
+}
+
+static void hardware_flag(const struct vcpu *v, struct nvmx *n)
+{
+	uint32_t want = (n->hw2->proc_or & ~PROC_MTF) | (asked(n) && !step_wanted(v) ? PROC_MTF : 0);
+
+	if (want != n->hw2->proc_or)
+		vmcs_write(VMCS_PROC_CTL, n->hw2->proc | want);
+	n->hw2->proc_or = want;
+}
+
 static void leave(struct vcpu *v, struct nvmx *n)
 {
 	nvmx_leave(v, n, &(struct l1_exit){ .reason = R_MTF });
@@ -116,7 +133,7 @@ static void leave(struct vcpu *v, struct nvmx *n)
 
 uint64_t nvmx_mtf_ticks(const struct nvmx *n)
 {
-	if (nvmx_mtf_means != MTF_TIMER || n->mtf.state == MTF_OFF)
+	if (n->mtf.state == MTF_OFF || (n->mtf.state == MTF_STEP && nvmx_mtf_means != MTF_TIMER))
 		return ~0ull;
 	return n->mtf.state == MTF_STEP ? step_ticks : 0;
 }
@@ -138,8 +155,10 @@ static bool at_boundary(const struct vcpu *v, const struct nvmx *n)
 
 	if (n->mtf.state == MTF_CHECK)
 		return false;
+	if (e->kind == EXITK_NONE)
+		return v->step.over;
 	if (e->kind == EXITK_TIMER) /* but for the timer of the guest hypervisor's own, or a kick, when they leave no time for an instruction */
-		return n->mtf.state != MTF_STEP || (n->timer_set >= step_ticks && !n->kick);
+		return n->mtf.state != MTF_STEP || (nvmx_mtf_means == MTF_TIMER && n->timer_set >= step_ticks && !n->kick);
 	if (e->kind != EXITK_EXCEPTION || e->u.exc.vector != VEC_DB)
 		return false;
 	switch ((enum dbg_class)e->u.exc.db.cls) {
@@ -172,11 +191,13 @@ static void keep_traps(struct vcpu *v)
 
 bool nvmx_mtf_exit(struct vcpu *v, struct nvmx *n)
 {
-	bool boundary = n->mtf.state != MTF_OFF && nvmx_mtf_means == MTF_TIMER && at_boundary(v, n);
+	bool boundary = n->mtf.state != MTF_OFF && at_boundary(v, n);
+	bool behind = n->mtf.state == MTF_BEHIND && (v->exit.kind == EXITK_INTR || v->exit.kind == EXITK_NMI) && v->exit.vectoring.type == EVENT_NONE;
 
 	n->mtf.state = MTF_OFF;
 	if (!asked(n) && !n->mtf.due)
 		return false;
+	n->mtf.due = n->mtf.due || behind; /* the host's has to be handled first */
 	v->event_pending = true; /* nvmx_mtf_event() looks what drover has done */
 	n->mtf.handled = v->exit.kind != EXITK_EXCEPTION;
 	n->mtf.rip = v->rip;
@@ -189,10 +210,10 @@ bool nvmx_mtf_exit(struct vcpu *v, struct nvmx *n)
 	return true;
 }
 
-/* Has drover carried out the instruction of the last exit, or one round of a string instruction? (N25) */
+/* Has drover carried out the instruction of the last exit, or one that it does not step, or one round of a string instruction? (N25) */
 static bool retired(const struct vcpu *v, const struct nvmx *n)
 {
-	return n->mtf.handled && (v->rip != n->mtf.rip || (v->exit.kind == EXITK_IO && v->r[GPR_RCX] != n->mtf.rcx));
+	return (n->mtf.handled || v->step.on) && (v->rip != n->mtf.rip || (v->exit.kind == EXITK_IO && v->r[GPR_RCX] != n->mtf.rcx));
 }
 
 bool nvmx_mtf_due(const struct vcpu *v, const struct nvmx *n)
@@ -239,7 +260,7 @@ bool nvmx_mtf_event(struct vcpu *v, struct nvmx *n)
 		leave(v, n); /* a trap that waits is stored with it (N12) */
 		return true;
 	}
-	if (nvmx_mtf_means != MTF_TIMER)
+	if (!by_hand(v))
 		return false;
 	if (!n->mtf.due && !n->run_pending && needs_software(v) && shadow_insn(v)) {
 		leave(v, n);
@@ -250,10 +271,11 @@ bool nvmx_mtf_event(struct vcpu *v, struct nvmx *n)
 
 void nvmx_mtf_arm(struct vcpu *v, struct nvmx *n)
 {
+	if (nvmx_mtf_means == MTF_HW)
+		hardware_flag(v, n);
 	if (nvmx_mtf_means == MTF_HW && n->mtf.due) { /* SDM "Injection of Pending MTF VM Exits": nothing of the nested guest's comes before it */
 		vmcs_write(VMCS_ENTRY_INTR_INFO, VMX_TYPE_OTHER << 8 | INFO_VALID);
 		v->held = VCPU_HELD_INTR | VCPU_HELD_NMI;
-	}
-	if (nvmx_mtf_means == MTF_TIMER && (asked(n) || n->mtf.due))
+	} else if (by_hand(v) && (asked(n) || n->mtf.due))
 		arm(v, n);
 }

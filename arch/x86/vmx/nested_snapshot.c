@@ -139,6 +139,7 @@ static void wipe(struct vcpu *v, struct nvmx *n)
 	nvmx_use_hw(v, n->hw1);
 	nvmx_shadow_off(v, n);
 	v->level = 0;
+	v->step.asleep = false;
 	v->st_valid = v->st_dirty = 0;
 	v->exit.vectoring.type = v->inject.type = EVENT_NONE;
 	nvmx_ept_zap(n);
@@ -164,6 +165,7 @@ static void restore_l2(struct vcpu *v, struct nvmx *n, const struct vmx_nested_s
 	v->st.efer = s->efer;
 	v->st.pat = s->pat;
 	vcpu_dirty(v, VST_CR | VST_MSR | VST_CTL);
+	v->step.asleep = V12(n, GUEST_ACTIVITY) == 1;
 	n->timer_left = s->timer_left;
 	n->mtf.due = s->flags & VMX_SNAPSHOT_MTF;
 	nvmx_timer_arm(v, n);

@@ -185,6 +185,7 @@ void nvmx_enter(struct vcpu *v, struct nvmx *n)
 	nvmx_timer_arm(v, n);
 	n->run_pending = true;
 	v->event_pending = true;
+	v->step.asleep = V12(n, GUEST_ACTIVITY) == 1;
 	bad = nvmx_msrs_load(v, V12(n, ENTRY_MSR_LOAD), V12_32(n, ENTRY_MSR_LOAD_COUNT));
 	if (bad)
 		nvmx_entry_failed(v, n, R_MSR_LOAD, bad);
@@ -323,6 +324,7 @@ static void to_level0(struct vcpu *v, struct nvmx *n)
 	n->run_pending = n->kick = n->unmoved = n->mtf.due = false;
 	n->mtf.state = MTF_OFF;
 	v->held = 0;
+	v->step.asleep = false;
 }
 
 static void host_msrs(struct vcpu *v, const struct nvmx *n)

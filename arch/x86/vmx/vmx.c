@@ -368,11 +368,10 @@ static void write_registers(struct vcpu *v, struct vmx_vcpu *hw)
 		vmcs_write(VMCS_GUEST_RIP, v->rip);
 	if (v->r[GPR_RSP] != hw->rsp)
 		vmcs_write(VMCS_GUEST_RSP, v->r[GPR_RSP]);
-	if (v->rflags != hw->rflags) {
+	if (v->rflags != hw->rflags)
 		vmcs_write(VMCS_GUEST_RFLAGS, v->rflags);
-		if ((v->rflags ^ hw->rflags) & RFLAGS_TF)
-			vmx_sync_pending_bs(v);
-	}
+	if (((v->rflags ^ hw->rflags) & RFLAGS_TF) || v->step.on) /* a step after a step: TF is the same, and a guest hypervisor may have written the field */
+		vmx_sync_pending_bs(v);
 }
 
 static void vmx_run(struct vcpu *v, struct cpu *c)
