@@ -42,25 +42,6 @@ void apic_tick(struct vcpu *v, uint64_t now)
 
 /* ---- The page ---- */
 
-/* ModRM's operand as a linear address. */
-static struct gva operand(struct vcpu *v, const struct decoded *d)
-{
-	uint64_t a = d->disp, mask = d->addr_size == 8 ? ~0ull : (1ull << 8 * d->addr_size) - 1;
-	uint8_t seg = d->seg != DECODE_NO_SEG ? d->seg : d->base == GPR_RSP || d->base == GPR_RBP ? SEG_SS : SEG_DS;
-
-	if (d->base == DECODE_RIP)
-		a += v->rip + d->len;
-	else if (d->base != DECODE_NO_REG)
-		a += v->r[d->base];
-	if (d->index != DECODE_NO_REG)
-		a += v->r[d->index] << d->scale;
-	a &= mask;
-	vcpu_need(v, VST_SEG | VST_CS);
-	if (!vcpu_long64(v))
-		return (struct gva){ (a + v->st.seg[seg].base) & 0xffffffff };
-	return (struct gva){ seg == SEG_FS || seg == SEG_GS ? a + v->st.seg[seg].base : a };
-}
-
 /* Registers are 32 bits wide at multiples of 16. The rest of the page, and what is beyond the register in a wider access, reads 0. */
 static uint64_t load(struct vcpu *v, unsigned off)
 {
@@ -83,7 +64,7 @@ static uint64_t *high_byte(struct vcpu *v, const struct decoded *d)
 
 static void set_reg(struct vcpu *v, const struct decoded *d, uint64_t val)
 {
-	uint64_t *high = high_byte(v, d), *r = &v->r[d->reg], mask = d->op_size == 8 ? ~0ull : (1ull << 8 * d->op_size) - 1;
+	uint64_t *high = high_byte(v, d), *r = &v->r[d->reg], mask = bytes_mask(d->op_size);
 
 	if (high)
 		*high = (*high & ~0xff00ull) | (val & 0xff) << 8;
@@ -114,7 +95,7 @@ static const char *access_page(struct vcpu *v)
 		return "the delivery of an event";
 	if (!fetch_decode_once(v, DEC_MOV, DEC_MOV, &d) || d.write != e->u.mem.write)
 		return "an instruction that is no MOV";
-	at = operand(v, &d);
+	at = fetch_operand(v, &d, 0);
 	if (!gva_touch(v, at, d.write, &pa))
 		return NULL;
 	off = (unsigned)(pa & 4095);

@@ -35,6 +35,12 @@ struct decoded {
 	uint64_t disp, imm;
 };
 
+/* Ones in the low bytes of a word: bytes is 1 to 8. */
+static inline uint64_t bytes_mask(unsigned bytes)
+{
+	return ~0ull >> (64 - 8 * bytes);
+}
+
 /* p: n bytes that were fetched at RIP. False: not one of these, or n bytes do not hold all of it. Never guesses. */
 bool decode(const uint8_t *p, unsigned n, enum decode_mode mode, struct decoded *d);
 

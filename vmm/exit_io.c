@@ -23,7 +23,7 @@ static inline uint32_t io_hits(struct vcpu *v)
 
 static uint64_t low_bytes(uint64_t reg, uint64_t value, unsigned bytes)
 {
-	uint64_t mask = bytes >= 8 ? ~0ull : (1ull << 8 * bytes) - 1;
+	uint64_t mask = bytes_mask(bytes);
 
 	return bytes == 4 ? value & mask : (reg & ~mask) | (value & mask); /* a 32-bit result clears the upper half */
 }
@@ -56,12 +56,8 @@ struct string_io {
 static struct gva string_address(struct vcpu *v, const struct string_io *s)
 {
 	uint8_t seg = s->in ? SEG_ES : s->d.seg == DECODE_NO_SEG ? SEG_DS : s->d.seg; /* INS takes no override */
-	uint64_t a = v->r[s->index] & s->mask;
 
-	vcpu_need(v, VST_SEG);
-	if (!vcpu_long64(v))
-		return (struct gva){ (a + v->st.seg[seg].base) & 0xffffffff };
-	return (struct gva){ seg == SEG_FS || seg == SEG_GS ? a + v->st.seg[seg].base : a };
+	return fetch_linear(v, seg, v->r[s->index] & s->mask);
 }
 
 /* One element. The memory side may fault, so it comes first on INS too; the port is touched once. */
@@ -135,7 +131,7 @@ static __attribute__((noinline)) void string_io(struct vcpu *v)
 
 	if (!fetch_decode_once(v, DEC_INS, DEC_OUTS, &s.d))
 		return;
-	s.mask = s.d.addr_size == 8 ? ~0ull : (1ull << 8 * s.d.addr_size) - 1;
+	s.mask = bytes_mask(s.d.addr_size);
 	s.index = s.in ? GPR_RDI : GPR_RSI;
 	if (s.d.rep && (v->r[GPR_RCX] & s.mask) == 0) {
 		vcpu_skip(v, s.d.len);

@@ -130,3 +130,24 @@ bool fetch_decode_once(struct vcpu *v, enum decode_kind a, enum decode_kind b, s
 
 	return p && decode(p, n, fetch_decode_mode(v), d) && (d->kind == a || d->kind == b);
 }
+
+struct gva fetch_linear(struct vcpu *v, unsigned seg, uint64_t offset)
+{
+	vcpu_need(v, VST_SEG | VST_CS);
+	if (!vcpu_long64(v))
+		return (struct gva){ (offset + v->st.seg[seg].base) & 0xffffffff };
+	return (struct gva){ seg == SEG_FS || seg == SEG_GS ? offset + v->st.seg[seg].base : offset };
+}
+
+static uint64_t reg(const struct vcpu *v, unsigned i)
+{
+	return i < GPR_NR ? v->r[i] : 0;
+}
+
+struct gva fetch_operand(struct vcpu *v, const struct decoded *d, uint64_t add)
+{
+	uint64_t a = (d->base == DECODE_RIP ? v->rip + d->len : reg(v, d->base)) + (reg(v, d->index) << d->scale) + d->disp + add;
+	unsigned seg = d->seg != DECODE_NO_SEG ? d->seg : d->base == GPR_RSP || d->base == GPR_RBP ? SEG_SS : SEG_DS;
+
+	return fetch_linear(v, seg, a & bytes_mask(d->addr_size));
+}

@@ -4,6 +4,7 @@
 #define VMM_FETCH_H
 
 #include "vmm/decode.h"
+#include "vmm/gmem.h"
 #include "vmm/vcpu.h"
 
 /* Pointer to the bytes at RIP and in *n how many may be read there: at least 15, or all up to where fetching would fault. NULL: none. Brings
@@ -50,6 +51,11 @@ bool fetch_decode(struct vcpu *v, enum decode_kind a, enum decode_kind b, struct
 /* The same, for what is far from the instructions whose lengths are asked for: a console's strings must not throw out of the cache what the guest's main
  * loop does. */
 bool fetch_decode_once(struct vcpu *v, enum decode_kind a, enum decode_kind b, struct decoded *d);
+
+/* The linear address of an offset that is cut to its address size, by segment seg (SEG_*) and what its mode makes of that. Limits are not looked at. */
+struct gva fetch_linear(struct vcpu *v, unsigned seg, uint64_t offset);
+/* Of d's operand in memory; d is at RIP. add: bytes that the instruction itself adds, signed (BTS and the like), or 0. */
+struct gva fetch_operand(struct vcpu *v, const struct decoded *d, uint64_t add);
 
 /* Forgets everything: the next fetch walks. */
 void fetch_cache_init(struct fetch_cache *c);

@@ -29,34 +29,19 @@ static void record(struct vcpu *v, uint64_t to, bool event)
 
 /* ---- Before the entry ---- */
 
-static uint64_t reg(const struct vcpu *v, unsigned i)
-{
-	return i < GPR_NR ? v->r[i] : 0;
-}
-
-static uint64_t cut(uint64_t a, unsigned bytes)
-{
-	return bytes >= 8 ? a : a & ((1ull << 8 * bytes) - 1);
-}
-
-/* Linear address of the locked operand. */
+/* Of the locked operand. */
 static uint64_t operand(struct vcpu *v, const struct flow *f)
 {
 	const struct decoded *d = &f->d;
-	uint64_t a = (d->base == DECODE_RIP ? v->rip + d->len : reg(v, d->base)) + (reg(v, d->index) << d->scale) + d->disp;
-	unsigned seg = d->seg != DECODE_NO_SEG ? d->seg : d->base == GPR_RSP || d->base == GPR_RBP ? SEG_SS : SEG_DS;
+	uint64_t add = 0;
 
 	if (f->bits) {
 		unsigned shift = d->op_size == 8 ? 6 : d->op_size == 4 ? 5 : 4;
-		int64_t bit = (int64_t)(reg(v, d->reg) << (64 - 8 * d->op_size)) >> (64 - 8 * d->op_size);
+		int64_t bit = (int64_t)(v->r[d->reg] << (64 - 8 * d->op_size)) >> (64 - 8 * d->op_size);
 
-		a += (uint64_t)(bit >> shift) * d->op_size;
+		add = (uint64_t)(bit >> shift) * d->op_size;
 	}
-	a = cut(a, d->addr_size);
-	vcpu_need(v, VST_SEG);
-	if (!vcpu_long64(v))
-		return (a + v->st.seg[seg].base) & 0xffffffff;
-	return seg == SEG_FS || seg == SEG_GS ? a + v->st.seg[seg].base : a;
+	return fetch_operand(v, d, add).v;
 }
 
 /* SDM "Bus-Lock Detection", APM "Bus Lock Trap": behind an instruction at CPL above 0. All of a guest's memory is write-back, so only a split access locks
@@ -289,7 +274,7 @@ static void clear_pushed_tf(struct vcpu *v)
 	uint8_t b;
 
 	vcpu_need(v, VST_CS | VST_CR);
-	a = vcpu_long64(v) ? v->r[GPR_RSP] : (uint32_t)(cut(v->r[GPR_RSP], v->st.seg[SEG_SS].ar & SEG_AR_DB ? 4 : 2) + v->st.seg[SEG_SS].base);
+	a = vcpu_long64(v) ? v->r[GPR_RSP] : (uint32_t)((v->r[GPR_RSP] & bytes_mask(v->st.seg[SEG_SS].ar & SEG_AR_DB ? 4 : 2)) + v->st.seg[SEG_SS].base);
 	if (gva_read(v, (struct gva){ a + 1 }, &b, 1) == GVA_OK) {
 		b &= (uint8_t)~(RFLAGS_TF >> 8);
 		gva_write(v, (struct gva){ a + 1 }, &b, 1);

@@ -9,7 +9,7 @@
 #include "arch/x86/vmx/nested.h"
 #include "vmm/gmem.h"
 #include "vmm/run.h"
-#include "vmm/shadow.h"
+#include "vmm/intshadow.h"
 #include "vmm/step.h"
 
 enum mtf_means nvmx_mtf_means;

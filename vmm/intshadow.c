@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Source: SDM "STI", "MOV", "Segment Loading Instructions"; "Masking Exceptions and Interrupts When Switching Stacks". */
-#include "vmm/shadow.h"
+#include "vmm/intshadow.h"
 
 #include "arch/lib/string.h"
 #include "arch/x86/def/cr.h"

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* STI and MOV SS by software, for whoever steps a guest by a means that their shadow holds off for an instruction. */
-#ifndef VMM_SHADOW_H
-#define VMM_SHADOW_H
+#ifndef VMM_INTSHADOW_H
+#define VMM_INTSHADOW_H
 
 #include "vmm/vcpu.h"
 
