@@ -148,6 +148,7 @@ struct vcpu {
 	uint64_t debugger_hits; /* breakpoints of a debugger's own slots (Z04) */
 	uint64_t debugger_dr6;  /* DR6 as the debugger has to see it at the last one */
 	uint64_t bus_locks;     /* made by the guest, as far as the CPU tells (V21) */
+	uint64_t moves;         /* lab: how often it was carried over */
 	uint64_t run_tsc;       /* host time used, in TSC ticks */
 	bool stopped;
 	unsigned exit_code;     /* enum exit_code once stopped */
