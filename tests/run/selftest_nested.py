@@ -79,6 +79,13 @@ class NestedTests(unittest.TestCase):
         self.assertEqual((failed(3000, None), failed(3000, l2_exit=299), failed(3000, l2_exit=501)), (2, 1, 1))
         self.assertEqual(bench.judge_nested(300, {})[1], 2)
 
+    def test_bench_plant(self):
+        """Only a figure above its bound is red, beside one that is good."""
+        def red(reflected, plain=300, l2_exit=400):
+            return nested.breaks_bound(bench.judge_nested(plain, {"l2_exit": (l2_exit, "ticks"), "l2_reflected": (reflected, "ticks")})[0])
+        self.assertEqual([red(n) for n in (599, 3600, 3601)], [False, False, True])
+        self.assertEqual((red(9000, None), red(9000, l2_exit=501), nested.breaks_bound([]), nested.breaks_bound(bench.judge_nested(300, {})[0])), (False,) * 4)
+
     def test_console(self):
         """An exit for a byte fails, at either level."""
         def good(lines, top, below):
