@@ -80,6 +80,14 @@ void l1_map(unsigned slot, const volatile void *page, unsigned rights);
 
 uint8_t *l1_block(unsigned i); /* a control block, raw: SVM only */
 
+/* One of SVM's instructions, by its ModRM byte as text, with its operand: the vector that it raises, or NO_FAULT. */
+#define SVM_INSN(modrm, rax)                                                                                             \
+	(try_begin(), ({                                                                                                 \
+		 uint64_t a_ = (rax);                                                                                    \
+		 __asm__ volatile("1: .byte 0x0f, 0x01, " modrm "\n2:\n" EXTABLE("1b", "2b") : "+a"(a_)::"memory");      \
+	 }),                                                                                                             \
+	 try_end())
+
 extern const char *l1_enter_insn, *l1_exit_insn; /* the instruction that enters L2, and where L1 goes on; from l1_begin() on */
 
 /* One per vendor: l1.c chooses. */

@@ -138,13 +138,6 @@ static void noise(uint8_t *b)
 	flush = false;
 }
 
-#define SVM_INSN(modrm, rax)                                                                                             \
-	(try_begin(), ({                                                                                                 \
-		 uint64_t a_ = (rax);                                                                                    \
-		 __asm__ volatile("1: .byte 0x0f, 0x01, " modrm "\n2:\n" EXTABLE("1b", "2b") : "+a"(a_)::"memory");      \
-	 }),                                                                                                             \
-	 try_end())
-
 /* A pointer that is no page of this machine's. */
 static uint64_t bad_pointer(void)
 {

@@ -3,6 +3,7 @@
 #include <capstone/capstone.h>
 #include <string.h>
 
+#include "random_insns.h"
 #include "tap.h"
 #include "vmm/decode.h"
 
@@ -83,34 +84,19 @@ static void one(csh h, enum decode_mode mode, const uint8_t bytes[16], struct ta
 	cs_free(in, n);
 }
 
+/* Jcc: each condition. */
+static void conditions(const uint8_t s[3], uint8_t *last, uint64_t *seed)
+{
+	if (s[1] == 0x70 || (s[1] == 0x0f && s[2] == 0x80))
+		*last |= (uint8_t)(rnd(seed) & 15);
+}
+
 TEST(flow_capstone)
 {
-	static const cs_mode modes[] = { [DECODE_16] = CS_MODE_16, [DECODE_32] = CS_MODE_32, [DECODE_64] = CS_MODE_64 };
 	struct tap_set sets[4] = { { .id = "flow.decoded" }, { .id = "flow.kind" }, { .id = "flow.lock" }, { .id = "flow.operand" } };
-	uint64_t seed = 91;
+	const struct insn_mix mix = { starts, NR_STARTS, prefix, sizeof(prefix), 3, 91, .one = one, .vary = conditions };
 
-	for (enum decode_mode mode = DECODE_16; mode <= DECODE_64; mode++) {
-		csh h;
-
-		if (cs_open(CS_ARCH_X86, modes[mode], &h) != CS_ERR_OK)
-			break; /* no cases: not ok */
-		cs_option(h, CS_OPT_DETAIL, CS_OPT_ON);
-		for (unsigned i = 0; i < 60000; i++) {
-			const uint8_t *s = starts[rnd(&seed) % NR_STARTS];
-			uint8_t bytes[16];
-			unsigned at = 0;
-
-			for (unsigned k = 0; k < 16; k++)
-				bytes[k] = (uint8_t)rnd(&seed);
-			for (unsigned k = rnd(&seed) % 4; k > 0; k--)
-				bytes[at++] = prefix[rnd(&seed) % sizeof(prefix)];
-			memcpy(bytes + at, s + 1, s[0]);
-			if (s[0] && (s[1] == 0x70 || (s[1] == 0x0f && s[2] == 0x80)))
-				bytes[at + s[0] - 1u] |= (uint8_t)(rnd(&seed) & 15);
-			one(h, mode, bytes, sets);
-		}
-		cs_close(&h);
-	}
+	random_insns(&mix, sets);
 	tap_end(&sets[0], "all bytes of an instruction are enough");
 	tap_end(&sets[1], "where it goes on");
 	tap_end(&sets[2], "whether it locks memory");
