@@ -148,7 +148,6 @@ struct vcpu {
 	uint64_t debugger_hits; /* breakpoints of a debugger's own slots (Z04) */
 	uint64_t debugger_dr6;  /* DR6 as the debugger has to see it at the last one */
 	uint64_t bus_locks;     /* made by the guest, as far as the CPU tells (V21) */
-	uint64_t moves;         /* lab: how often it was carried over */
 	uint64_t run_tsc;       /* host time used, in TSC ticks */
 	bool stopped;
 	unsigned exit_code;     /* enum exit_code once stopped */
@@ -171,6 +170,7 @@ struct vcpu {
 	/* Of gva.c, with level 1: where an access that drover makes for the nested guest has met no memory. table: one of its page tables. */
 	struct { uint64_t pa, va; uint32_t access; bool table, valid; } miss;
 	uint64_t slice_end;     /* host TSC; the loop may have to look earlier: cpu.slice_end_tsc */
+	uint64_t moves;         /* lab: how often it was carried over */
 };
 
 /* To the state after RESET as multiboot leaves a machine: flat 32-bit protected mode, entry in RIP, all groups dirty. */

@@ -38,8 +38,8 @@ struct l2 {
 	uint64_t rip, rflags, dr6, dr7, cr2;
 	struct regs regs;
 	bool shadow;         /* interrupt shadow */
-	unsigned block;      /* which of two control blocks */
-	bool lab;            /* L2's hypercall instruction is drover's, a lab's: no exit to L1 */
+	unsigned block;      /* which of two control blocks: SVM only */
+	bool lab;            /* L2's hypercall instruction is drover's, a lab's: no exit to L1. SVM only */
 	/* What L1 asks for. */
 	uint32_t own;        /* exceptions that L2 handles itself, 1 << vector */
 	uint32_t movdr;      /* MOV from DR in 15:0, to DR in 31:16; VMX has one bit for all */
@@ -66,7 +66,8 @@ struct l2 {
 };
 
 /* What VMX does in another way: DR6 is no part of the control block: L1 writes it before the entry and reads it behind the exit. An interrupt exit does not
- * acknowledge. There is no tweak. L1's RFLAGS are not restored by an exit. */
+ * acknowledge. L1's RFLAGS are not restored by an exit. There is no tweak, no second block, and no lab for L2, whose VMCALL always exits: asking for one of these
+ * is an ERROR. L1_INVALID is an entry that is an exit (the guest's state); one that the instruction refuses ends the scenario with ERROR. */
 
 /* Ends the scenario as skipped where the CPU cannot. Else virtualization is on until l1_end(). */
 void l1_begin(void);
