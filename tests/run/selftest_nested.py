@@ -65,8 +65,11 @@ class NestedTests(unittest.TestCase):
         """Each nested rung stands on the one with one drover, and proves what that one proves but for what is listed."""
         for name in rungs.NEST_RUNGS:
             rung = rungs.RUNGS[name]
-            self.assertEqual((rung.nest, "nest2-" + rung.base), (2, name))
+            self.assertEqual("nest%d-%s" % (rung.nest, rung.base), name)
             self.assertIn(name, rungs.PROOFS["doc0_"])
+        self.assertEqual({name for name in rungs.RUNGS if name.startswith("nest2-")}, {name for name in rungs.NEST_RUNGS if rungs.RUNGS[name].nest == 2})
+        for path in rungs.EXPECT.glob("nest*"):
+            self.assertIn(path.name, rungs.NEST_RUNGS, "an expect file that no check reads")
         for prefix, name in rungs.UNPROVEN_NESTED:
             self.assertIn(name, rungs.PROOFS[prefix])
             self.assertNotIn("nest2-" + name, rungs.PROOFS[prefix])
