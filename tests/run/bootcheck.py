@@ -7,7 +7,7 @@ import job
 import rungs
 
 ISO = rungs.BUILD / "drover.iso"
-FLOOR = 4000  # of the suite's checks, which is what the image runs: all but those that need a second VM
+FLOOR = 4000  # of the suite's checks, which is what the image runs: all but those that need a VM of their own
 USB = rungs.BUILD / "drover-usb.img"
 
 
