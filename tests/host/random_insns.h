@@ -43,7 +43,7 @@ static inline void random_insns(const struct insn_mix *m, struct tap_set sets[4]
 
 			for (unsigned k = 0; k < 16; k++)
 				bytes[k] = (uint8_t)rnd(&seed);
-			for (unsigned k = rnd(&seed) % (m->max_prefix + 1); k > 0; k--)
+			for (unsigned k = (unsigned)(rnd(&seed) % (m->max_prefix + 1)); k > 0; k--)
 				bytes[at++] = m->prefix[rnd(&seed) % m->nr_prefix];
 			memcpy(bytes + at, s + 1, s[0]);
 			if (m->vary && s[0])

@@ -103,6 +103,7 @@ PLANTS = (
     Plant("Y76-nested-dr6", "n03_load_debug", ("vmx-bochs",)),
     Plant("Y77-nested-freeze", "n01_debug_checks", ("vmx-bochs",)),
     Plant("Y78-nested-late", "n00_events", ("vmx-bochs",)),
+    Plant("Y78-nested-late", "m00_intr", ("vmx-bochs",)),
     Plant("Y79-nested-bitmap", "n22_bitmaps", ("vmx-bochs",)),
     Plant("Y80-nested-pending", "n19_timer", ("vmx-bochs",)),
     Plant("Y81-nested-class", "n15_code_bp", ("vmx-bochs",)),
