@@ -64,10 +64,12 @@ static uint64_t count(struct vcpu *v, struct dbg_cpu *d, uint64_t which, bool re
 			*base = now;
 		return n;
 	}
-	if (which == LAB_BUS_LOCKS) {
-		n = v->bus_locks;
+	if (which == LAB_BUS_LOCKS || which == LAB_MOVES) {
+		uint64_t *own = which == LAB_MOVES ? &v->moves : &v->bus_locks;
+
+		n = *own;
 		if (reset)
-			v->bus_locks = 0;
+			*own = 0;
 		return n;
 	}
 	n = d->count[dbg_of[which]];
@@ -182,6 +184,7 @@ static void carry_over(struct vcpu *v, struct dbg_snapshot *s)
 	if (levels_size(v))
 		v->be->nested->restore(v, levels);
 	snapshot_restore(v, s);
+	v->moves++;
 }
 
 /* The call is over, its trap waits. */

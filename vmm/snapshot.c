@@ -68,17 +68,24 @@ static const char *check_events(const struct dbg_snapshot *s)
 	return NULL;
 }
 
+const char *snapshot_check_head(const void *s, uint32_t magic, uint16_t version, size_t size)
+{
+	const struct snapshot_head *head = s;
+
+	if (head->magic != magic)
+		return "magic";
+	if (head->version != version)
+		return "version";
+	return head->size != size ? "size" : NULL;
+}
+
 const char *snapshot_check(const struct vcpu *v, const struct dbg_snapshot *s)
 {
+	const char *bad = snapshot_check_head(s, SNAPSHOT_MAGIC, SNAPSHOT_VERSION, sizeof(*s));
 	uint64_t mine[SNAPSHOT_LBR_MAX];
-	const char *bad;
 
-	if (s->magic != SNAPSHOT_MAGIC)
-		return "magic";
-	if (s->version != SNAPSHOT_VERSION)
-		return "version";
-	if (s->size != sizeof(*s))
-		return "size";
+	if (bad)
+		return bad;
 	if (s->reserved[0] || s->reserved[1] || s->reserved2)
 		return "reserved";
 	bad = check_events(s);

@@ -171,6 +171,7 @@ struct vcpu {
 	/* Of gva.c, with level 1: where an access that drover makes for the nested guest has met no memory. table: one of its page tables. */
 	struct { uint64_t pa, va; uint32_t access; bool table, valid; } miss;
 	uint64_t slice_end;     /* host TSC; the loop may have to look earlier: cpu.slice_end_tsc */
+	uint64_t moves;         /* lab: how often it was carried over */
 };
 
 /* To the state after RESET as multiboot leaves a machine: flat 32-bit protected mode, entry in RIP, all groups dirty. */

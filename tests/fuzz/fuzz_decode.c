@@ -103,32 +103,6 @@ static void check_io(const cs_x86 *x, const cs_insn *in, const struct decoded *d
 	FUZZ_CHECK(!string || d->rep == (h->rep != 0), "%s %s, but rep %u", in->mnemonic, in->op_str, d->rep);
 }
 
-static unsigned gpr_of(unsigned reg)
-{
-	static const struct {
-		unsigned id[4]; /* 8, 16, 32, 64 bits */
-	} names[16] = {
-		{ { X86_REG_AL, X86_REG_AX, X86_REG_EAX, X86_REG_RAX } }, { { X86_REG_CL, X86_REG_CX, X86_REG_ECX, X86_REG_RCX } },
-		{ { X86_REG_DL, X86_REG_DX, X86_REG_EDX, X86_REG_RDX } }, { { X86_REG_BL, X86_REG_BX, X86_REG_EBX, X86_REG_RBX } },
-		{ { X86_REG_SPL, X86_REG_SP, X86_REG_ESP, X86_REG_RSP } }, { { X86_REG_BPL, X86_REG_BP, X86_REG_EBP, X86_REG_RBP } },
-		{ { X86_REG_SIL, X86_REG_SI, X86_REG_ESI, X86_REG_RSI } }, { { X86_REG_DIL, X86_REG_DI, X86_REG_EDI, X86_REG_RDI } },
-		{ { X86_REG_R8B, X86_REG_R8W, X86_REG_R8D, X86_REG_R8 } }, { { X86_REG_R9B, X86_REG_R9W, X86_REG_R9D, X86_REG_R9 } },
-		{ { X86_REG_R10B, X86_REG_R10W, X86_REG_R10D, X86_REG_R10 } }, { { X86_REG_R11B, X86_REG_R11W, X86_REG_R11D, X86_REG_R11 } },
-		{ { X86_REG_R12B, X86_REG_R12W, X86_REG_R12D, X86_REG_R12 } }, { { X86_REG_R13B, X86_REG_R13W, X86_REG_R13D, X86_REG_R13 } },
-		{ { X86_REG_R14B, X86_REG_R14W, X86_REG_R14D, X86_REG_R14 } }, { { X86_REG_R15B, X86_REG_R15W, X86_REG_R15D, X86_REG_R15 } },
-	};
-	static const unsigned high[4] = { X86_REG_AH, X86_REG_CH, X86_REG_DH, X86_REG_BH };
-
-	for (unsigned i = 0; i < 16; i++)
-		for (unsigned k = 0; k < 4; k++)
-			if (names[i].id[k] == reg)
-				return i;
-	for (unsigned i = 0; i < 4; i++)
-		if (high[i] == reg)
-			return 0x100 + i + 4;
-	return reg == X86_REG_RIP || reg == X86_REG_EIP ? DECODE_RIP : DECODE_NO_REG; /* also EIZ and RIZ: no index */
-}
-
 /* MOV's two operands. Capstone 4 loses the size of what has 66 beside REX.W or a repeat prefix. */
 static void check_mov(const cs_x86 *x, const cs_insn *in, const struct decoded *d, const struct head *h)
 {
@@ -140,7 +114,7 @@ static void check_mov(const cs_x86 *x, const cs_insn *in, const struct decoded *
 	FUZZ_CHECK(x->op_count == 2 && m->type == X86_OP_MEM, "%s %s, but write %u", in->mnemonic, in->op_str, d->write);
 	FUZZ_CHECK(((uint64_t)m->mem.disp & mask) == (d->disp & mask), "%s %s, but displacement 0x%llx", in->mnemonic, in->op_str,
 		   (unsigned long long)d->disp);
-	FUZZ_CHECK(gpr_of(m->mem.base) == d->base && gpr_of(m->mem.index) == d->index, "%s %s, but base %u, index %u", in->mnemonic, in->op_str, d->base,
+	FUZZ_CHECK(capstone_gpr(m->mem.base) == d->base && capstone_gpr(m->mem.index) == d->index, "%s %s, but base %u, index %u", in->mnemonic, in->op_str, d->base,
 		   d->index);
 	FUZZ_CHECK(d->index == DECODE_NO_REG || d->addr_size == 2 || m->mem.scale == 1 << d->scale, "%s %s, but scale %u", in->mnemonic, in->op_str, d->scale);
 	FUZZ_CHECK(d->has_imm == (r->type == X86_OP_IMM), "%s %s, but immediate %u", in->mnemonic, in->op_str, d->has_imm);
@@ -150,7 +124,7 @@ static void check_mov(const cs_x86 *x, const cs_insn *in, const struct decoded *
 	if (d->has_imm)
 		FUZZ_CHECK(((uint64_t)r->imm & mask) == (d->imm & mask), "%s %s, but 0x%llx", in->mnemonic, in->op_str, (unsigned long long)d->imm);
 	else
-		FUZZ_CHECK(gpr_of(r->reg) == d->reg + (d->high8 ? 0x100u : 0), "%s %s, but register %u", in->mnemonic, in->op_str, d->reg);
+		FUZZ_CHECK(capstone_gpr(r->reg) == d->reg + (d->high8 ? 0x100u : 0), "%s %s, but register %u", in->mnemonic, in->op_str, d->reg);
 }
 
 /* Operands, as far as Capstone tells them. */

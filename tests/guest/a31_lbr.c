@@ -23,6 +23,7 @@ LABEL(a31_cto);
 LABEL(a31_n);
 LABEL(a31_back);
 LABEL(a31_sto);
+LABEL(trap_iret); /* of the runtime's handlers */
 
 /* The newest record: AMD has one, Intel a stack of them. */
 static void newest(uint64_t *from, uint64_t *to)
@@ -78,7 +79,9 @@ static void interrupts(void)
 	run(a31_int);
 	newest(&f, &t);
 	check_eq("A31.iret", "a software interrupt's handler comes back", t - (uint64_t)a31_back, 0);
-	check_eq("A31.log", "and its frame has no TF", trap_nth(0x80, 0)->rflags & FL_TF, 0);
+	check("A31.iret.from", "by its IRET", f == (uint64_t)trap_iret);
+	check_eq("A31.log.n", "which has run once", trap_count(VEC_INT80), 1);
+	check_eq("A31.log", "and its frame has no TF", trap_count(VEC_INT80) ? trap_nth(VEC_INT80, 0)->rflags & FL_TF : 1, 0);
 }
 
 static void cleared(void)

@@ -20,7 +20,7 @@ static bool host(uint64_t value)
 static void bus_lock(void)
 {
 	struct run r = { .code = doc2_split, .cpl = 3, .regs = { .rbx = (uint64_t)buf } };
-	uint64_t dr6 = 0, ctl = 0;
+	uint64_t dr6 = 0, ctl = ~0ul;
 
 	/* Where the guest has no BLD, 0 in it shows that the register could take it. */
 	db.keep_dr6 = true;

@@ -23,10 +23,13 @@ static void host_bps_stay_out(void)
 {
 	struct run r = { .code = h08_access, .cpl = 0 };
 	struct run live = { .code = h08_access_live, .cpl = 0 };
+	uint64_t bad = hypercall(HC_LAB_HOST_BP, va(watch_buf), NIBBLE_RDWR_8, 0);
 
-	hypercall(HC_LAB_HOST_BP, va(watch_buf), NIBBLE_RDWR_8, 0);
-	hypercall(HC_LAB_HOST_BP, va(h08_access), NIBBLE_EXEC, 1);
-	hypercall(HC_LAB_HOST_BP, va(h08_access_live), NIBBLE_EXEC, 2);
+	bad |= hypercall(HC_LAB_HOST_BP, va(h08_access), NIBBLE_EXEC, 1);
+	bad |= hypercall(HC_LAB_HOST_BP, va(h08_access_live), NIBBLE_EXEC, 2);
+	check_eq("H08.set", "the host has them", bad, 0);
+	check_eq("H08.set.dr7", "in its DR7", hypercall(HC_LAB_HOST_STATE, 0, 0, 0),
+		 DR7_INIT | DR7_BP(0, RW_RDWR, LEN_8) | DR7_BP(1, RW_EXEC, LEN_1) | DR7_BP(2, RW_EXEC, LEN_1));
 	debug_state_reset();
 	fx(FX_SLOW);
 	run_code(&r);

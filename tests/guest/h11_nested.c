@@ -3,11 +3,11 @@
  * Cause: doc0's at both levels: DR6 is the guest's in hardware, its MOV does not exit, and an exit that L0 handles without giving the registers back (a fast
  * hypercall, WRMSR of the TSC deadline, a self-IPI) or the switch to L2 and back loads an old copy.
  * Who had it: Linux KVM until c2fee09fc167 (2025); the log of source document 0 is of L1 and L2.
- * Rules: H11, S03, M04; N20's twin on SVM, whose VMRUN takes L2's DR6 from the block. */
+ * Rules: H11, S03, M04, N20: SVM's VMRUN takes L2's DR6 from the block, VMX has one for both. */
 #include "tests/guest/apic.h"
 #include "tests/guest/l1.h"
 
-#define ROUNDS 200u
+#define ROUNDS (env.level > 1 && !env.amd ? 40u : 200u) /* each round writes a whole VMCS: with two drovers below eighty times fifty exits */
 #define VEC_SELF 0x61
 
 /* Twice: written without an exit, an exit of L0's (WRMSR of TSC deadline: 0, off), read. */
@@ -23,8 +23,6 @@ SCENARIO(h11_nested, "DR6 stays what L1 or L2 last wrote, through exits that L0 
 {
 	unsigned l1 = 0, l2 = 0, first = 0, back = 0, block = 0, ended = 0;
 
-	if (!env.amd)
-		scenario_skip("on VMX: n03_load_debug, n19_timer");
 	l1_begin();
 	apic_begin();
 	trap_set_hook(VEC_SELF, apic_taken);

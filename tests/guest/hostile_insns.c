@@ -164,13 +164,14 @@ static void xcr0(void)
 	write_cr4(cr4 & ~CR4_OSXSAVE);
 	check_eq("HP.xcr0.osxsave", "XSETBV without CR4.OSXSAVE is #UD", try_xsetbv(0, 3), VEC_UD);
 	write_cr4(cr4 | CR4_OSXSAVE);
-	try_xgetbv(0, &old);
+	check("HP.xcr0.read", "XGETBV reads it, with x87 on", try_xgetbv(0, &old) == NO_FAULT && (old & 1));
 	for (unsigned i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
 		check_eq(fmt("HP.xcr0.%lx", bad[i]), "a bad value is #GP", try_xsetbv(0, bad[i]), VEC_GP);
 		check_eq(fmt("HP.xcr0.%lx.kept", bad[i]), "and changes nothing", (v = 0, try_xgetbv(0, &v), v), old);
 	}
 	check_eq("HP.xcr0.register", "there is no XCR1", try_xsetbv(1, 3), VEC_GP);
 	check_eq("HP.xcr0.good", "x87 and SSE are a good value", try_xsetbv(0, 3), NO_FAULT);
+	check_eq("HP.xcr0.good.read", "which reads back", (v = 0, try_xgetbv(0, &v), v), 3);
 	try_xsetbv(0, old);
 	write_cr4(cr4);
 }

@@ -38,7 +38,7 @@ static void unknown(void)
 
 static void refuse(const char *name, uint32_t msr, uint64_t good, uint64_t bad)
 {
-	uint64_t v = 0;
+	uint64_t v = ~good;
 
 	check_eq(fmt("HP.%s.%lx", name, bad), "#GP", try_wrmsr(msr, bad), VEC_GP);
 	check_eq(fmt("HP.%s.%lx.kept", name, bad), "the old value stays", (try_rdmsr(msr, &v), v), good);
@@ -78,7 +78,7 @@ static void addresses(void)
 
 static void pat(void)
 {
-	uint64_t old = 0;
+	uint64_t old = 0, v = 0;
 
 	try_rdmsr(MSR_PAT, &old);
 	for (unsigned i = 0; i < 64; i += 8) {
@@ -89,6 +89,7 @@ static void pat(void)
 		refuse(fmt("pat%u", i / 8), MSR_PAT, old, rest | 0x80ull << i);
 	}
 	check_eq("HP.pat.good", "each valid type, swapped", try_wrmsr(MSR_PAT, 0x0001040506070600), NO_FAULT);
+	check_eq("HP.pat.good.read", "reads back", (try_rdmsr(MSR_PAT, &v), v), 0x0001040506070600);
 	try_wrmsr(MSR_PAT, old);
 }
 

@@ -38,8 +38,8 @@ struct l2 {
 	uint64_t rip, rflags, dr6, dr7, cr2;
 	struct regs regs;
 	bool shadow;         /* interrupt shadow */
-	unsigned block;      /* which of two control blocks */
-	bool lab;            /* L2's hypercall instruction is drover's, a lab's: no exit to L1 */
+	unsigned block;      /* which of two control blocks: SVM only */
+	bool lab;            /* L2's hypercall instruction is drover's, a lab's: no exit to L1. SVM only */
 	/* What L1 asks for. */
 	uint32_t own;        /* exceptions that L2 handles itself, 1 << vector */
 	uint32_t movdr;      /* MOV from DR in 15:0, to DR in 31:16; VMX has one bit for all */
@@ -66,7 +66,8 @@ struct l2 {
 };
 
 /* What VMX does in another way: DR6 is no part of the control block: L1 writes it before the entry and reads it behind the exit. An interrupt exit does not
- * acknowledge. There is no tweak. L1's RFLAGS are not restored by an exit. */
+ * acknowledge. L1's RFLAGS are not restored by an exit. There is no tweak, no second block, and no lab for L2, whose VMCALL always exits: asking for one of these
+ * is an ERROR. L1_INVALID is an entry that is an exit (the guest's state); one that the instruction refuses ends the scenario with ERROR. */
 
 /* Ends the scenario as skipped where the CPU cannot. Else virtualization is on until l1_end(). */
 void l1_begin(void);
@@ -79,6 +80,14 @@ enum { L1_READ = 1, L1_WRITE = 2, L1_EXEC = 4, L1_RIGHTS = 7, L1_RESERVED = 8 };
 void l1_map(unsigned slot, const volatile void *page, unsigned rights);
 
 uint8_t *l1_block(unsigned i); /* a control block, raw: SVM only */
+
+/* One of SVM's instructions, by its ModRM byte as text, with its operand: the vector that it raises, or NO_FAULT. */
+#define SVM_INSN(modrm, rax)                                                                                             \
+	(try_begin(), ({                                                                                                 \
+		 uint64_t a_ = (rax);                                                                                    \
+		 __asm__ volatile("1: .byte 0x0f, 0x01, " modrm "\n2:\n" EXTABLE("1b", "2b") : "+a"(a_)::"memory");      \
+	 }),                                                                                                             \
+	 try_end())
 
 extern const char *l1_enter_insn, *l1_exit_insn; /* the instruction that enters L2, and where L1 goes on; from l1_begin() on */
 

@@ -126,8 +126,8 @@ static void run(struct l2 *g)
 	};
 	unsigned fail;
 
-	if (g->tweak)
-		scenario_error("a tweak is of one vendor");
+	if (g->tweak || g->block || g->lab)
+		scenario_error("a tweak, a second block and a lab for L2 are SVM's");
 	current = g;
 	vmx_prepare(&r);
 	__asm__ volatile("mov %0, %%cr2" ::"r"(g->cr2));

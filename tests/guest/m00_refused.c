@@ -54,13 +54,6 @@ static void checks(void)
 
 /* ---- The instructions ---- */
 
-#define SVM_INSN(modrm, rax)                                                                                             \
-	(try_begin(), ({                                                                                                 \
-		 uint64_t a_ = (rax);                                                                                    \
-		 __asm__ volatile("1: .byte 0x0f, 0x01, " modrm "\n2:\n" EXTABLE("1b", "2b") : "+a"(a_)::"memory");      \
-	 }),                                                                                                             \
-	 try_end())
-
 static uint8_t block[4096] __attribute__((aligned(4096)));
 
 static void operands(void)

@@ -3,8 +3,11 @@
  * hypervisor shares on purpose is gone.
  * Cause: VMRUN and #VMEXIT switch DEBUGCTL and the records only with LBR virtualization on; without, both levels have one register.
  * Who had it: Linux KVM's nested SVM until svm_copy_lbrs (kvm-unit-tests 544c2332); the register that is shared is source document 2.
- * Rules: M08, M09, A30, A31. Needs LBR virtualization: drover's `debugctl=emulate`, or silicon. */
+ * Rules: M08, M09, M13, A30, A31. Needs LBR virtualization: drover's `debugctl=emulate`, or silicon. */
 #include "tests/guest/l1.h"
+
+#include "arch/x86/def/hypercall.h"
+#include "arch/x86/def/snapshot.h"
 
 #define MSR_BR_FROM 0x1dbu
 #define C_LBR 0xb8 /* APM, appendix B: LBR virtualization enable, and in the save area DEBUGCTL and the records */
@@ -159,12 +162,44 @@ static void ints(const char *id, const char *code, unsigned exit_code)
 	check_eq(fmt("NB.step.%s.none", id), "which has done nothing", trap_count(VEC_INT80) + trap_count(VEC_DB), 0);
 }
 
+/* Carried to another machine while L2 runs: both levels' DEBUGCTL and records go along. */
+CODE64(m08_moved, ".globl m08_mfrom; m08_mfrom: jmp 1f; nop; .globl m08_mto; m08_mto: 1: vmmcall;" READ OFF L2_END)
+LABEL(m08_mfrom);
+LABEL(m08_mto);
+
+static void carried(bool on)
+{
+	static struct dbg_snapshot snap __attribute__((aligned(4096)));
+	struct l2 g = { .code = m08_moved, .tweak = tweak, .lab = true };
+	uint64_t from[2] = { 0, 0 };
+
+	g.regs = (struct regs){ .rax = HC_LAB_SNAPSHOT, .rbx = LAB_MIGRATE, .rcx = (uint64_t)&snap, .rdx = sizeof(snap) };
+	lbrv = on;
+	want_ctl = on ? DEBUGCTL_LBR : 0;
+	hypercall(HC_LAB_COUNT, LAB_MOVES, 1, 0);
+	try_rdmsr(MSR_BR_FROM, &from[0]);
+	try_wrmsr(MSR_DEBUGCTL, on ? DEBUGCTL_BTF : DEBUGCTL_LBR);
+	l1_run(&g);
+	try_rdmsr(MSR_BR_FROM, &from[1]);
+	check_eq(fmt("M13.moved.%u", on), "the vcpu was saved, wiped and restored", hypercall(HC_LAB_COUNT, LAB_MOVES, 0, 0), 1);
+	check_eq(fmt("M13.debugctl.%u", on), "L2 has its DEBUGCTL", g.regs.rsi, DEBUGCTL_LBR);
+	check_eq(fmt("M13.debugctl.l1.%u", on), on ? "and L1 its own" : "which is L1's, and which it has turned off", debugctl(), on ? DEBUGCTL_BTF : 0);
+	check_eq(fmt("M13.from.%u", on), "and its last branch", on ? get(block, S_BR_FROM) : from[1], (uint64_t)m08_mfrom);
+	if (on) {
+		check_eq("M13.to", "to the end", get(block, S_BR_FROM + 8), (uint64_t)m08_mto);
+		check_eq("M13.from.l1", "L1's records are its own", from[1], from[0]);
+	}
+	try_wrmsr(MSR_DEBUGCTL, 0);
+}
+
 SCENARIO(m08_lbrv, "LBR virtualization decides whose DEBUGCTL a guest's guest has", SCN_NESTED)
 {
 	uint32_t r[4];
 
 	if (!env.amd)
 		scenario_skip("SVM's LBR virtualization");
+	if (env.level > 2)
+		scenario_skip("with three drovers below each step is thousands of exits");
 	l1_begin();
 	cpuid(0x8000000a, 0, r);
 	if (!(r[3] >> 1 & 1) || !debugctl_acts()) {
@@ -177,6 +212,10 @@ SCENARIO(m08_lbrv, "LBR virtualization decides whose DEBUGCTL a guest's guest ha
 	posted();
 	ints("int", m08_int, 0x75);
 	ints("icebp", m08_icebp, 0x88);
+	if (env.lab) {
+		carried(true);
+		carried(false);
+	}
 	try_wrmsr(MSR_DEBUGCTL, 0);
 	l1_end();
 }

@@ -40,6 +40,10 @@ static void in_l2(unsigned round)
 	__asm__ volatile("pushf; pop %0" : "=r"(flags));
 	check_eq(fmt("M12.exit.%u", round), "L2 runs to its end", g.exit.kind, L1_CPUID);
 	check_eq(fmt("M12.nmis.%u", round), "each NMI is taken in L2", trap_count(VEC_NMI), want);
+	check_eq(fmt("M12.nmi.rip.%u", round), "the first one behind the call that asked for it", trap_nth(VEC_NMI, 0)->rip - (uint64_t)m12_nmi, 3);
+	if (want == 2) /* drover waits for an exit behind the IRET: the second call at the latest (CAVEATS) */
+		check_le(fmt("M12.nmi.next.%u", round), "the second one behind the first one's IRET, at the next exit at the latest",
+			 trap_nth(VEC_NMI, 1)->rip - (uint64_t)m12_nmi - 3, 5);
 	check_eq(fmt("M12.steps.%u", round), "no step", trap_count(VEC_DB), 0);
 	check_eq(fmt("M12.frames.%u", round), "no TF in a pushed frame", frames, 0);
 	check_eq(fmt("M12.block.%u", round), "no TF, no RF in the block", g.rflags & FLAGS, 0);

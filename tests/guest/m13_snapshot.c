@@ -11,15 +11,20 @@
 
 #define MSR_VM_HSAVE 0xc0010117u
 #define VEC_TEST 0x55
+#define S_CR4 0x548 /* APM, appendix B */
+#define S_CR3 0x550
 
 static struct dbg_snapshot snap __attribute__((aligned(4096)));
 static union {
 	struct svm_nested_snapshot s;
 	uint8_t bytes[3 * 4096];
 } levels[2] __attribute__((aligned(4096)));
+static uint64_t l2_pml4[512] __attribute__((aligned(4096)));
+extern const uint64_t boot_pml4[512];
 
 CODE64(m13_step, "vmmcall; nop; nop;" L2_END)
 CODE64(m13_dr3, "vmmcall; mov %dr3, %rax;" L2_END)
+CODE64(m13_cr, "vmmcall; mov %cr3, %rcx; mov %cr4, %rdx;" L2_END)
 CODE64(m13_tsc, "vmmcall; rdtsc; shl $32, %rdx; or %rdx, %rax; mov %rax, %r8;" L2_END)
 CODE64(m13_page, "mov (%r9), %r8; vmmcall; mov (%r9), %r10;" L2_END)
 CODE64(m13_vintr, "vmmcall; sti; nop; cli;" L2_END)
@@ -36,13 +41,22 @@ static struct regs call(uint64_t op)
 	return (struct regs){ .rax = HC_LAB_SNAPSHOT, .rbx = op, .rcx = at, .rdx = nested ? sizeof(levels[0].s) : sizeof(snap) };
 }
 
+/* Runs L2, whose call carries the vcpu over; that it was, and once. */
+static void moved(const char *what, struct l2 *g)
+{
+	hypercall(HC_LAB_COUNT, LAB_MOVES, 1, 0);
+	l1_run(g);
+	check_eq(fmt("M13.moved.%s", what), "the vcpu was saved, wiped and restored", hypercall(HC_LAB_COUNT, LAB_MOVES, 0, 0), 1);
+}
+
 /* ---- Carried over while L2 runs ---- */
 
 static void pending_db(void)
 {
 	struct l2 g = { .code = m13_step, .lab = true, .rflags = FL_TF, .dr6 = DR6_INIT | DR6_B3, .regs = call(LAB_MIGRATE) };
 
-	l1_run(&g);
+	moved("db", &g);
+	check_eq("M13.call", "and the call says so", g.regs.rax, 0);
 	check_eq("M13.db", "the step over the call exits to L1", g.exit.kind == L1_EXCEPTION ? g.exit.vector : 99, VEC_DB);
 	check_eq("M13.db.rip", "behind it", g.rip - (uint64_t)m13_step, 3);
 	check_eq("M13.db.dr6", "DR6 has it once", g.dr6, DR6_INIT | DR6_BS);
@@ -56,7 +70,7 @@ static void pending_db(void)
 	db.anywhere = true;
 	db.clear_tf_after = 2;
 	trap_clear();
-	l1_run(&g);
+	moved("own", &g);
 	db.clear_tf_after = 0;
 	check_trace("M13.own", "where #DB is L2's own its handler has it, once", m13_step, "DB+3/ffff4ff0;DB+4/ffff4ff0");
 	check_eq("M13.own.exit", "and L2 goes on", g.exit.kind, L1_CPUID);
@@ -75,47 +89,59 @@ static void controls(void)
 	struct l2 g = { .code = m13_dr3, .lab = true, .movdr = 1u << 3, .dr7 = DR7_INIT | DR7_BP(2, RW_WRITE, LEN_4), .regs = call(LAB_MIGRATE) };
 	uint64_t t = rdtsc();
 
-	l1_run(&g);
+	moved("intercept", &g);
 	check_eq("M13.intercept", "an intercept of L1's", g.exit.kind == L1_MOVDR ? g.exit.dr : 99, 3);
 	check_eq("M13.intercept.dr7", "L2's DR7", g.dr7, DR7_INIT | DR7_BP(2, RW_WRITE, LEN_4));
 	g = (struct l2){ .code = m13_tsc, .lab = true, .tsc_offset = 1ul << 50, .regs = call(LAB_MIGRATE) };
-	l1_run(&g);
+	moved("tsc", &g);
 	check_eq("M13.tsc", "L1's TSC offset", (g.regs.r8 - t) >> 50, 1);
 	check_eq("M13.tsc.l1", "not L1's own TSC", (rdtsc() - t) >> 50, 0);
 	page[1] = 0x4711;
 	l1_map(3, page, L1_RIGHTS);
 	g = (struct l2){ .code = m13_page, .lab = true, .paging = true, .flush = true, .regs = call(LAB_MIGRATE) };
 	g.regs.r9 = L1_WINDOW_GPA + 3 * 4096 + 8;
-	l1_run(&g);
+	moved("paging", &g);
 	check_eq("M13.paging", "L1's nested tables", g.exit.kind == L1_CPUID ? g.regs.r10 : 0, 0x4711);
 	check_eq("M13.paging.before", "as before the call", g.regs.r8, 0x4711);
 	l1_map(3, page, 0);
 	g = (struct l2){ .code = m13_vintr, .lab = true, .tweak = offer, .regs = call(LAB_MIGRATE) };
 	trap_clear();
-	l1_run(&g);
+	moved("vintr", &g);
 	check_trace("M13.vintr", "the virtual interrupt that L1 offers, once", m13_vintr, "I80+5");
+}
+
+/* Page tables and a CR4 of L2's own: what the levels have alike would not show whose it is. */
+static void own_cr(uint8_t *b)
+{
+	for (unsigned i = 0; i < 512; i++)
+		l2_pml4[i] = boot_pml4[i];
+	*(uint64_t *)(void *)(b + S_CR3) = (uint64_t)l2_pml4;
+	*(uint64_t *)(void *)(b + S_CR4) |= CR4_DE;
 }
 
 /* What waits for L1 behind the exit. */
 static void l1_state(void)
 {
-	struct l2 g = { .code = m13_dr3, .lab = true, .l1_rflags = FL_TF, .block = 1, .regs = call(LAB_MIGRATE) };
-	uint64_t hsave[2] = { 0 }, gs[2] = { 0 }, cr[2] = { read_cr3() ^ read_cr4() };
+	struct l2 g = { .code = m13_cr, .lab = true, .l1_rflags = FL_TF, .block = 1, .tweak = own_cr, .regs = call(LAB_MIGRATE) };
+	uint64_t hsave[2] = { 0 }, gs[2] = { 0 }, cr3 = read_cr3(), cr4 = read_cr4();
 
-	try_rdmsr(MSR_VM_HSAVE, &hsave[0]);
+	check("M13.hsave.set", "L1 has set VM_HSAVE_PA", try_rdmsr(MSR_VM_HSAVE, &hsave[0]) == NO_FAULT && hsave[0]);
+	try_rdmsr(MSR_KERNEL_GS_BASE, &gs[0]);
 	try_wrmsr(MSR_KERNEL_GS_BASE, 0x123456000);
 	db.clear_tf_after = 1;
 	trap_clear();
-	l1_run(&g);
+	moved("l1", &g);
 	db.clear_tf_after = 0;
 	check_eq("M13.block", "the exit is in the block of the entry", g.exit.kind, L1_CPUID);
 	check_trace("M13.l1.step", "L1's step over VMRUN", l1_exit_insn, "DB+0/ffff4ff0");
 	try_rdmsr(MSR_VM_HSAVE, &hsave[1]);
 	try_rdmsr(MSR_KERNEL_GS_BASE, &gs[1]);
-	cr[1] = read_cr3() ^ read_cr4();
 	check_eq("M13.hsave", "VM_HSAVE_PA", hsave[1], hsave[0]);
 	check_eq("M13.gs", "what VMRUN does not switch", gs[1], 0x123456000);
-	check_eq("M13.cr", "CR3 and CR4 of L1", cr[1], cr[0]);
+	check_eq("M13.cr3", "CR3 of L1", read_cr3(), cr3);
+	check_eq("M13.cr4", "and CR4", read_cr4(), cr4);
+	check_eq("M13.l2.cr3", "CR3 of L2, behind the move", g.regs.rcx, (uint64_t)l2_pml4);
+	check_eq("M13.l2.cr4", "and CR4", g.regs.rdx, cr4 | CR4_DE);
 	try_wrmsr(MSR_KERNEL_GS_BASE, gs[0]);
 }
 
@@ -131,16 +157,18 @@ static bool count(struct trap_frame *f, struct trap_rec *rec)
 
 static void gif(void)
 {
+	uint64_t snapped;
 	unsigned held;
 
 	hits = 0;
 	trap_set_hook(VEC_TEST, count);
 	__asm__ volatile(".byte 0x0f, 0x01, 0xdd; sti" ::: "memory"); /* CLGI */
 	hypercall(HC_LAB_INJECT, LAB_IRQ, VEC_TEST, 0);
-	hypercall(HC_LAB_SNAPSHOT, LAB_MIGRATE, (uint64_t)&snap, sizeof(snap));
+	snapped = hypercall(HC_LAB_SNAPSHOT, LAB_MIGRATE, (uint64_t)&snap, sizeof(snap));
 	__asm__ volatile("nop; nop" ::: "memory");
 	held = hits;
 	__asm__ volatile(".byte 0x0f, 0x01, 0xdc; nop; cli" ::: "memory"); /* STGI */
+	check_eq("M13.gif.moved", "carried over with GIF 0", snapped, 0);
 	check_eq("M13.gif", "with GIF 0 what waits goes on waiting", held, 0);
 	check_eq("M13.gif.set", "and comes with STGI", hits, 1);
 	trap_set_hook(VEC_TEST, NULL);

@@ -15,7 +15,7 @@ CODE64(n00_rdmsr, "mov $0xc0000080, %ecx; rdmsr; .globl n00_cpuid; n00_cpuid:" L
 LABEL(n00_cpuid);
 CODE64(n00_hlt, "hlt;" L2_END)
 CODE64(n00_tsc, "rdtsc; shl $32, %rdx; or %rdx, %rax; mov %rax, %r8;" L2_END)
-CODE64(n00_cr, "mov %cr4, %rax; mov %rax, %cr4; mov %rbx, %cr2; mov %cr2, %rcx;" L2_END)
+CODE64(n00_cr, "mov %cr4, %rax; mov %rax, %r8; xor $8, %rax; mov %rax, %cr4; mov %cr4, %rax; mov %rbx, %cr2; mov %cr2, %rcx;" L2_END)
 CODE64(n00_nop, "nop;" L2_END)
 
 static void registers(void)
@@ -67,6 +67,7 @@ static void kinds(void)
 static void memory(void)
 {
 	struct l2 g = { .code = n00_pf, .regs = { .rbx = 0x8000000000 } };
+	uint64_t cr4 = read_cr4();
 
 	l1_run(&g);
 	check_eq("NB.pf", "#PF exits", g.exit.kind == L1_EXCEPTION ? g.exit.vector : 99, VEC_PF);
@@ -74,7 +75,10 @@ static void memory(void)
 	l1_run(&g);
 	check_eq("NB.cr2", "CR2 of L2 at the exit", g.cr2, 0xabc000);
 	check_eq("NB.cr2.l1", "and in L1's register: no part of the host state", g.exit.l1_cr2, 0xabc000);
-	check_eq("NB.cr4", "CR4 is L2's own", g.regs.rax, read_cr4());
+	check_eq("NB.cr4.entry", "CR4 as its control block has it", g.regs.r8, cr4);
+	check_eq("NB.cr4", "CR4 is L2's own: it turns DE on", g.regs.rax, cr4 | CR4_DE);
+	check_eq("NB.cr4.l1", "and its hypervisor has it off", read_cr4(), cr4);
+	check_eq("NB.cr2.l2", "and reads CR2", g.regs.rcx, 0xabc000);
 }
 
 static void tsc(void)

@@ -36,7 +36,7 @@ static void one(const char *id, const char *desc, uint64_t set_dr7, uint64_t set
 
 SCENARIO(n01_debug_checks, "an entry checks the debug controls that it is to load", SCN_NESTED)
 {
-	struct vmx_l2 r = { .code = n01_read, .tune = tune };
+	struct vmx_l2 r = { .code = n01_read, .tune = tune, .regs = { .rax = ~0ul, .rdx = ~0ul } };
 
 	vmx_start();
 	one("N01.dr7.32", "DR7 bit 32", DR7_INIT | 1ul << 32, 0, true, FAIL_GUEST);
@@ -51,7 +51,7 @@ SCENARIO(n01_debug_checks, "an entry checks the debug controls that it is to loa
 	load = true;
 	if (env.debugctl) {
 		vmx_run(&r);
-		check_eq("N02.hidden", "and the nested guest does not see it", r.exit == VX_HLT ? r.regs.rax : ~0ul, 0);
+		check_eq("N02.hidden", "and the nested guest does not see it", r.exit == VX_HLT ? r.regs.rdx << 32 | r.regs.rax : ~0ul, 0);
 	} else {
 		check_skip("N02.hidden", "and the nested guest does not see it", "no DEBUGCTL in this CPU");
 	}

@@ -25,11 +25,29 @@ static void one(bool set_save, uint64_t expected)
 	own = read_dr7();
 	check_eq(fmt("N05.saved.%u", save), "DR7 in the control block after the exit", r.dr7, expected);
 	check_eq(fmt("N05.own.%u", save), "the hypervisor's DR7 has its reset value", own, DR7_INIT);
-	check_eq(fmt("N05.debugctl.%u", save), "DEBUGCTL of the nested guest", r.debugctl, 0);
 	write_dr7(0x420);
 	r.rip = (uint64_t)n05_write;
 	vmx_resume(&r);
 	check_eq(fmt("N05.again.%u", save), "after a second exit too", read_dr7(), DR7_INIT);
+	debug_state_reset();
+}
+
+/* DEBUGCTL, where the CPU has none that can be set: the nested guest inherits 0, and what stands in the field, neither loaded nor checked, is overwritten
+ * or not. (A DEBUGCTL that acts: n03_debugctl.) */
+static void inherit(struct vmx_l2 *r)
+{
+	tune(r);
+	vf_change(VF_ENTRY, VC_ENTRY_LOAD_DEBUG, 0);
+}
+
+static void debugctl(bool set_save, uint64_t expected)
+{
+	struct vmx_l2 r = { .code = n05_write, .debugctl = DEBUGCTL_LBR, .tune = inherit };
+
+	save = set_save;
+	vmx_run(&r);
+	check_eq(fmt("N05.debugctl.exit.%u", save), "with DEBUGCTL inherited it runs to its end", r.exit, VX_HLT);
+	check_eq(fmt("N05.debugctl.%u", save), "DEBUGCTL in the control block after the exit", r.debugctl, expected);
 	debug_state_reset();
 }
 
@@ -38,5 +56,7 @@ SCENARIO(n05_save_debug, "an exit saves debug controls iff it is asked to, and a
 	vmx_start();
 	one(true, 0x408);
 	one(false, 0x404);
+	debugctl(true, 0);
+	debugctl(false, DEBUGCTL_LBR);
 	vmx_stop();
 }

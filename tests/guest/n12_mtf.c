@@ -41,17 +41,6 @@ static struct vmx_l2 l2(const void *code)
 	return (struct vmx_l2){ .code = code, .tune = tune };
 }
 
-/* Where the CPU goes by this vector. */
-static uint64_t gate(unsigned vec)
-{
-	struct { uint16_t limit; uint64_t base; } __attribute__((packed)) idt;
-	const uint64_t *g;
-
-	__asm__ volatile("sidt %0" : "=m"(idt));
-	g = (const uint64_t *)(idt.base + 16 * vec);
-	return (g[0] & 0xffff) | (g[0] >> 32 & 0xffff0000) | g[1] << 32;
-}
-
 static void is_mtf(const char *id, const struct vmx_l2 *r, uint64_t rip, uint64_t pend)
 {
 	check_eq(fmt("%s", id), "the trap flag's exit", r->reason, 37);
@@ -108,7 +97,7 @@ static void traps(bool intercepted)
 		check_eq("N17.then.rip", "at the same place", r.rip, (uint64_t)n12_out + 2);
 		check_eq("N17.then.pending", "and waits no longer", vf(VF_PENDING), 0);
 	} else {
-		is_mtf("N12.then", &r, gate(VEC_DB), 0);
+		is_mtf("N12.then", &r, trap_gate(VEC_DB), 0);
 		check_eq("N12.then.dr6", "the #DB has been delivered", read_dr6(), DR6_INIT | DR6_BS);
 	}
 	r = l2(n12_nop);
@@ -138,7 +127,7 @@ static void faults(bool intercepted)
 	if (intercepted)
 		check_eq("N13.theirs.gd", "General Detect comes first", r.exit == VX_EXC ? r.payload : 0x100 + r.exit, DR6_BD);
 	else
-		is_mtf("N13.own.gd", &r, gate(VEC_DB), 0);
+		is_mtf("N13.own.gd", &r, trap_gate(VEC_DB), 0);
 	check_eq(fmt("%s.gd.waits", who), "nothing waits", vf(VF_PENDING), 0);
 	check_eq(fmt("%s.gd.dr6", who), "in DR6 once it is delivered", read_dr6(), DR6_INIT | (intercepted ? 0 : DR6_BD));
 	for (unsigned i = 0; i < 2; i++) {
@@ -153,7 +142,7 @@ static void faults(bool intercepted)
 		else if (intercepted)
 			check_eq("N13.theirs.code", "a code breakpoint comes first", r.exit == VX_EXC ? r.payload : 0x100 + r.exit, DR6_B0);
 		else
-			is_mtf("N13.own.code", &r, gate(VEC_DB), 0);
+			is_mtf("N13.own.code", &r, trap_gate(VEC_DB), 0);
 		if (i && intercepted) {
 			vmx_resume(&r);
 			check_eq("N13.theirs.again", "the one behind is found when its turn has come", r.exit == VX_EXC ? r.payload : 0x100 + r.exit, DR6_B0);
@@ -169,7 +158,7 @@ static void at_handler(const char *id, const void *code, unsigned vec)
 
 	write_dr6(DR6_INIT);
 	vmx_run(&r);
-	is_mtf(id, &r, gate(vec), 0);
+	is_mtf(id, &r, trap_gate(vec), 0);
 	debug_state_reset();
 }
 
@@ -189,7 +178,7 @@ static void events(void)
 	r.event_vector = VEC_INT80;
 	r.event_len = 2;
 	vmx_run(&r);
-	is_mtf("NV.mtf.event", &r, gate(VEC_INT80), 0);
+	is_mtf("NV.mtf.event", &r, trap_gate(VEC_INT80), 0);
 	r = l2(n12_nop);
 	flag = false;
 	pending = BS;

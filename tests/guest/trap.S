@@ -63,6 +63,8 @@ trap_common:
 	movq %rbx, %rsp
 	pop_regs
 	addq $16, %rsp
+	.globl trap_iret
+trap_iret:
 	iretq
 
 	/* void run_enter(const struct trap_frame *f): save the C context, load everything from f. run_leave() comes back here. */

@@ -52,6 +52,13 @@ void trap_restore_gate(unsigned vec)
 	trap_set_gate(vec, trap_stubs + 16 * vec, ist, soft ? 3 : 0);
 }
 
+uint64_t trap_gate(unsigned vec)
+{
+	const struct idt_gate *g = &idt[vec & 0xff];
+
+	return g->lo | (uint64_t)g->mid << 16 | (uint64_t)g->hi << 32;
+}
+
 void gdt_set(unsigned sel, uint64_t descriptor)
 {
 	guest_gdt[sel / 8] = descriptor;

@@ -19,4 +19,31 @@ static const struct {
 	{ X86_INS_INSD, DEC_INS }, { X86_INS_OUTSB, DEC_OUTS }, { X86_INS_OUTSW, DEC_OUTS }, { X86_INS_OUTSD, DEC_OUTS },
 };
 
+/* GPR_*; + 0x100: AH, CH, DH, BH; DECODE_RIP; DECODE_NO_REG: none of these. */
+static inline unsigned capstone_gpr(unsigned reg)
+{
+	static const struct {
+		unsigned id[4]; /* 8, 16, 32, 64 bits */
+	} names[16] = {
+		{ { X86_REG_AL, X86_REG_AX, X86_REG_EAX, X86_REG_RAX } }, { { X86_REG_CL, X86_REG_CX, X86_REG_ECX, X86_REG_RCX } },
+		{ { X86_REG_DL, X86_REG_DX, X86_REG_EDX, X86_REG_RDX } }, { { X86_REG_BL, X86_REG_BX, X86_REG_EBX, X86_REG_RBX } },
+		{ { X86_REG_SPL, X86_REG_SP, X86_REG_ESP, X86_REG_RSP } }, { { X86_REG_BPL, X86_REG_BP, X86_REG_EBP, X86_REG_RBP } },
+		{ { X86_REG_SIL, X86_REG_SI, X86_REG_ESI, X86_REG_RSI } }, { { X86_REG_DIL, X86_REG_DI, X86_REG_EDI, X86_REG_RDI } },
+		{ { X86_REG_R8B, X86_REG_R8W, X86_REG_R8D, X86_REG_R8 } }, { { X86_REG_R9B, X86_REG_R9W, X86_REG_R9D, X86_REG_R9 } },
+		{ { X86_REG_R10B, X86_REG_R10W, X86_REG_R10D, X86_REG_R10 } }, { { X86_REG_R11B, X86_REG_R11W, X86_REG_R11D, X86_REG_R11 } },
+		{ { X86_REG_R12B, X86_REG_R12W, X86_REG_R12D, X86_REG_R12 } }, { { X86_REG_R13B, X86_REG_R13W, X86_REG_R13D, X86_REG_R13 } },
+		{ { X86_REG_R14B, X86_REG_R14W, X86_REG_R14D, X86_REG_R14 } }, { { X86_REG_R15B, X86_REG_R15W, X86_REG_R15D, X86_REG_R15 } },
+	};
+	static const unsigned high[4] = { X86_REG_AH, X86_REG_CH, X86_REG_DH, X86_REG_BH };
+
+	for (unsigned i = 0; i < 16; i++)
+		for (unsigned k = 0; k < 4; k++)
+			if (names[i].id[k] == reg)
+				return i;
+	for (unsigned i = 0; i < 4; i++)
+		if (high[i] == reg)
+			return 0x100 + i + 4;
+	return reg == X86_REG_RIP || reg == X86_REG_EIP ? DECODE_RIP : DECODE_NO_REG; /* also EIZ and RIZ: no index */
+}
+
 #endif

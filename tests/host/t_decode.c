@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "capstone_kinds.h"
+#include "random_insns.h"
 #include "tap.h"
 
 /* Bytes after which something that decode() knows may follow; the rest is random. */
@@ -91,30 +92,10 @@ static void one(csh h, enum decode_mode mode, const uint8_t bytes[16], struct ta
 
 TEST(decode_capstone)
 {
-	static const cs_mode modes[] = { [DECODE_16] = CS_MODE_16, [DECODE_32] = CS_MODE_32, [DECODE_64] = CS_MODE_64 };
 	struct tap_set sets[4] = { { .id = "decode.length" }, { .id = "decode.kind" }, { .id = "decode.missed" }, { .id = "decode.bytes" } };
-	uint64_t seed = 90;
+	const struct insn_mix mix = { starts, NR_STARTS, prefix, sizeof(prefix), 4, 90, .one = one };
 
-	for (enum decode_mode mode = DECODE_16; mode <= DECODE_64; mode++) {
-		csh h;
-
-		if (cs_open(CS_ARCH_X86, modes[mode], &h) != CS_ERR_OK)
-			break; /* no cases: not ok */
-		cs_option(h, CS_OPT_DETAIL, CS_OPT_ON);
-		for (unsigned i = 0; i < 60000; i++) {
-			const uint8_t *s = starts[rnd(&seed) % NR_STARTS];
-			uint8_t bytes[16];
-			unsigned at = 0;
-
-			for (unsigned k = 0; k < 16; k++)
-				bytes[k] = (uint8_t)rnd(&seed);
-			for (unsigned k = rnd(&seed) % 5; k > 0; k--)
-				bytes[at++] = prefix[rnd(&seed) % sizeof(prefix)];
-			memcpy(bytes + at, s + 1, s[0]);
-			one(h, mode, bytes, sets);
-		}
-		cs_close(&h);
-	}
+	random_insns(&mix, sets);
 	tap_end(&sets[0], "lengths are Capstone's");
 	tap_end(&sets[1], "and so are the instructions");
 	tap_end(&sets[2], "nothing that Capstone knows as one of them is missed");

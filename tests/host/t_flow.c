@@ -3,6 +3,8 @@
 #include <capstone/capstone.h>
 #include <string.h>
 
+#include "capstone_kinds.h"
+#include "random_insns.h"
 #include "tap.h"
 #include "vmm/decode.h"
 
@@ -39,6 +41,24 @@ static unsigned kind_of(const cs_insn *in)
 	return FLOW_NEXT;
 }
 
+/* cond of a Jcc, LOOP or JCXZ, vector of a software interrupt, by Capstone. */
+static unsigned detail_of(const cs_insn *in, unsigned kind)
+{
+	static const unsigned jcc[] = { X86_INS_JO, X86_INS_JNO, X86_INS_JB, X86_INS_JAE, X86_INS_JE, X86_INS_JNE, X86_INS_JBE, X86_INS_JA,
+					X86_INS_JS, X86_INS_JNS, X86_INS_JP, X86_INS_JNP, X86_INS_JL, X86_INS_JGE, X86_INS_JLE, X86_INS_JG };
+	unsigned i = 0;
+
+	switch (kind) {
+	case FLOW_COND:
+		while (i < 16 && jcc[i] != in->id)
+			i++;
+		return i;
+	case FLOW_LOOP: return in->id == X86_INS_LOOPNE ? 0 : in->id == X86_INS_LOOPE ? 1 : in->id == X86_INS_LOOP ? 2 : 3;
+	case FLOW_INT: return (uint8_t)in->detail->x86.operands[0].imm;
+	}
+	return kind == FLOW_INT3 ? 3 : kind == FLOW_INTO ? 4 : kind == FLOW_ICEBP;
+}
+
 static bool lockable(const cs_insn *in)
 {
 	switch (in->id) {
@@ -68,8 +88,10 @@ static void one(csh h, enum decode_mode mode, const uint8_t bytes[16], struct ta
 	op = &in->detail->x86.operands[0];
 	mem = op->type == X86_OP_MEM || (in->id == X86_INS_XCHG && (++op)->type == X86_OP_MEM);
 	tap_case(&sets[0], decode_flow(bytes, in->size, mode, &f), true, "mode %u: %s %s", mode, in->mnemonic, in->op_str);
-	if (!lock)
+	if (!lock) {
 		tap_case(&sets[1], f.kind, kind_of(in), "mode %u: %s %s", mode, in->mnemonic, in->op_str);
+		tap_case(&sets[1], f.cond | f.vector, detail_of(in, f.kind), "condition or vector, mode %u: %s %s", mode, in->mnemonic, in->op_str);
+	}
 	if (lockable(in) && (lock || in->id == X86_INS_XCHG)) {
 		tap_case(&sets[2], f.lock, mem, "mode %u: %s %s", mode, in->mnemonic, in->op_str);
 		if (mem && f.lock) {
@@ -78,39 +100,31 @@ static void one(csh h, enum decode_mode mode, const uint8_t bytes[16], struct ta
 			tap_case(&sets[3], 1u << f.d.scale, f.d.index == DECODE_NO_REG ? 1 : (unsigned)op->mem.scale, "scale, mode %u: %s %s", mode, in->mnemonic, in->op_str);
 			tap_case(&sets[3], (uint32_t)f.d.disp & (f.d.addr_size == 2 ? 0xffff : ~0u), (uint32_t)op->mem.disp & (f.d.addr_size == 2 ? 0xffff : ~0u),
 				 "displacement, mode %u: %s %s", mode, in->mnemonic, in->op_str);
+			tap_case(&sets[3], f.d.base, capstone_gpr(op->mem.base), "base, mode %u: %s %s", mode, in->mnemonic, in->op_str);
+			tap_case(&sets[3], f.d.index, capstone_gpr(op->mem.index), "index, mode %u: %s %s", mode, in->mnemonic, in->op_str);
+			if (in->id == X86_INS_BTS || in->id == X86_INS_BTR || in->id == X86_INS_BTC) {
+				tap_case(&sets[3], f.bits, op[1].type == X86_OP_REG, "a bit by register, mode %u: %s %s", mode, in->mnemonic, in->op_str);
+				if (f.bits)
+					tap_case(&sets[3], f.d.reg, capstone_gpr(op[1].reg), "its register, mode %u: %s %s", mode, in->mnemonic, in->op_str);
+			}
 		}
 	}
 	cs_free(in, n);
 }
 
+/* Jcc: each condition. */
+static void conditions(const uint8_t s[3], uint8_t *last, uint64_t *seed)
+{
+	if (s[1] == 0x70 || (s[1] == 0x0f && s[2] == 0x80))
+		*last |= (uint8_t)(rnd(seed) & 15);
+}
+
 TEST(flow_capstone)
 {
-	static const cs_mode modes[] = { [DECODE_16] = CS_MODE_16, [DECODE_32] = CS_MODE_32, [DECODE_64] = CS_MODE_64 };
 	struct tap_set sets[4] = { { .id = "flow.decoded" }, { .id = "flow.kind" }, { .id = "flow.lock" }, { .id = "flow.operand" } };
-	uint64_t seed = 91;
+	const struct insn_mix mix = { starts, NR_STARTS, prefix, sizeof(prefix), 3, 91, .one = one, .vary = conditions };
 
-	for (enum decode_mode mode = DECODE_16; mode <= DECODE_64; mode++) {
-		csh h;
-
-		if (cs_open(CS_ARCH_X86, modes[mode], &h) != CS_ERR_OK)
-			break; /* no cases: not ok */
-		cs_option(h, CS_OPT_DETAIL, CS_OPT_ON);
-		for (unsigned i = 0; i < 60000; i++) {
-			const uint8_t *s = starts[rnd(&seed) % NR_STARTS];
-			uint8_t bytes[16];
-			unsigned at = 0;
-
-			for (unsigned k = 0; k < 16; k++)
-				bytes[k] = (uint8_t)rnd(&seed);
-			for (unsigned k = rnd(&seed) % 4; k > 0; k--)
-				bytes[at++] = prefix[rnd(&seed) % sizeof(prefix)];
-			memcpy(bytes + at, s + 1, s[0]);
-			if (s[0] && (s[1] == 0x70 || (s[1] == 0x0f && s[2] == 0x80)))
-				bytes[at + s[0] - 1u] |= (uint8_t)(rnd(&seed) & 15);
-			one(h, mode, bytes, sets);
-		}
-		cs_close(&h);
-	}
+	random_insns(&mix, sets);
 	tap_end(&sets[0], "all bytes of an instruction are enough");
 	tap_end(&sets[1], "where it goes on");
 	tap_end(&sets[2], "whether it locks memory");

@@ -104,7 +104,6 @@ BOTH(S02_exact_payload)
 
 BOTH(H10_reflected_live)
 {
-	static const struct gop ops[] = { WR(0, 0x5000), WR(7, 0x12401), { G_NOP } };
 	static const struct gop gd_off[] = { RD(7), RD(6), WR(6, 0xffff0ff0), WR(7, 0x10401) };
 	static const struct gop ops2[] = { WR(0, 0x5000), WR(1, 0x5001), WR(7, 0x110405), WR(6, 0xffff2ff0), { G_STORE, .a = 0x5000, .n = 1 },
 					   { G_STORE, .a = 0x5001, .n = 1 }, { G_POPF, .a = 1 }, { G_STORE, .a = 0x5000, .n = 1 }, { G_POPF }, RD(6), RD(7) };
@@ -120,7 +119,6 @@ BOTH(H10_reflected_live)
 	/* GD: the access after it traps, in the handler it is off (A10, A11). */
 	static const struct gop gd[] = { WR(0, 0x5000), WR(7, 0x12401), RD(0), RD(1) };
 
-	(void)ops;
 	if (!run_one(&m, amd, "A11.gd", OPS(gd), OPS(gd_off)))
 		return;
 	tap_eq(machine_recs(&m, 0, R_DB), 1, id(amd, "A10.once"), "General Detect traps once, and the access is made after it");
@@ -182,13 +180,11 @@ BOTH(S14_icebp)
 BOTH(V15_code_bp_on_mov_dr)
 {
 	/* nop nop; mov dr0 (3 bytes each) ...: the slot's address is that of an access which exits and is run again. */
-	static const struct gop ops[] = { WR(1, G_MAIN + 12), WR(7, 0x404), HC(HC_LAB_SLOW), { G_CPUID }, { G_NOP }, RD(0) };
 	static const struct gop on_dr[] = { WR(1, G_MAIN + 9), WR(7, 0x404), HC(HC_LAB_SLOW), RD(0), { G_NOP } };
 	static const struct gop on_cpuid[] = { WR(1, G_MAIN + 9), WR(7, 0x404), HC(HC_LAB_SLOW), { G_CPUID }, { G_NOP } };
 	static const struct gop none[] = { { G_NOP } };
 	struct machine m;
 
-	(void)ops;
 	if (!run_one(&m, amd, "V15.mov_dr", OPS(on_dr), OPS(none)))
 		return;
 	tap_eq(machine_recs(&m, 0, R_DB), 1, id(amd, "V15.once"), "the breakpoint on a MOV DR that is run again fires once");

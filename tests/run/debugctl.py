@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: MIT
 """DEBUGCTL by software (`debugctl=emulate`): the lower drover is the hardware on which the upper one's policy is tested, and guests are stepped unseen."""
 
-import re
 from dataclasses import dataclass
 
-import job
+import cases
 import ktap
 import planted
 import rungs
@@ -13,8 +12,8 @@ import rungs
 UPPER = ("doc2_effects", "doc2_debugctl", "a30_btf", "a31_lbr", "a33_bus_lock")
 
 # Scenarios whose every instruction is stepped by the lower drover, as of a guest that has asked for bus-lock traps. What a step could show is what they look at:
-# RFLAGS in frames and on the stack, RF, shadows, single steps of their own, breakpoints, events, instructions that exit.
-STEPPED = ("a10_general_detect", "a11_gd_cleared", "a18_exec_bp", "a19_data_bp", "a20_tf_popf", "a21_syscall_tf", "a22_int_tf", "a23_movss_hold", "a24_sti_tf",
+# RFLAGS in frames and on the stack, RF, shadows, single steps of their own, breakpoints, events, instructions that exit. The first one counts the exits.
+STEPPED = ("stepped", "a10_general_detect", "a11_gd_cleared", "a18_exec_bp", "a19_data_bp", "a20_tf_popf", "a21_syscall_tf", "a22_int_tf", "a23_movss_hold", "a24_sti_tf",
            "a26_icebp", "a27_icebp_b", "a28_pushed_rf", "a29_rep_steps", "a34_one_db", "e01_step_exits", "e08_string_bps", "v14_icebp_prefix")
 
 
@@ -42,26 +41,20 @@ CASES = (
 
 def to_run(case, kernel):
     """Its run. kernel: the upper drover's image."""
-    run = rungs.runs(rungs.RUNGS[case.rung], case.scenarios[0])[0]
+    rung = rungs.RUNGS[case.rung]
+    run = rungs.runs(rung, case.scenarios[0])[0]
     scenarios = ",".join(case.scenarios)
     if case.stepped:
         run.modules = ((rungs.GUEST, "vm=l2 mem=32 lab debugctl=emulate -- debugctl=4 scenario=%s" % scenarios),)
     else:
-        backend = rungs.RUNGS[case.rung].backend
-        run.modules = ((kernel, "vm=up mem=96 nested=on debugctl=emulate budget=600000 -- backend=%s screen=off" % backend),
-                       (rungs.GUEST, "module-of=up -- guest.elf vm=l2 mem=32 lab -- scenario=%s" % scenarios))
+        run.modules = ((kernel, "vm=%s mem=96 nested=on debugctl=emulate budget=600000 -- backend=%s screen=off" % (rungs.INNER, rung.backend)),
+                       (rungs.GUEST, "module-of=%s -- guest.elf vm=l2 mem=32 lab -- scenario=%s" % (rungs.INNER, scenarios)))
+        run.nest = 2
         if run.platform == "bochs":
             # While the host's DEBUGCTL is set the upper drover runs a thousand times slower, and by 50 MIPS its timer would never let it get on.
             run.mem, run.mips = 192, 400
     run.rung, run.name, run.timeout = "debugctl", "%s-%s" % (case.rung, case.name), 400
     return run
-
-
-def report_of(case, log):
-    """The KTAP report of the guest that the scenarios ran in."""
-    tag = r"^\[(?:L\d:)?l2\] ?" if case.stepped else r"^\[(?:L1:)?up\] \[(?:L2:)?l2\] ?"
-    lines = [re.sub(tag, "", line) for line in ktap.clean_lines(log) if re.match(tag, line)]
-    return ktap.parse(lines)
 
 
 def listed(rung):
@@ -70,44 +63,26 @@ def listed(rung):
     return {e.key: e.actual for e in entries}
 
 
-def problems_of(case, result):
-    """What is wrong with a run: ([words], checks that were as they should be)."""
-    report = report_of(case, result.log)
-    known = listed(case.rung) if case.stepped else {}
-    bad = [] if case.bug else list(report.problems)
-    failed = {c.ident for c in report.checks if c.status == ktap.FAIL}
+def judge(case, result):
+    """What is wrong with a run, and words. With a bug or without: the report is whole, it has each scenario, and each drover ended as its checks say."""
+    checks, problems = rungs.collect(result)
+    problems += ["%s did not run" % name for name in case.scenarios if name not in {c.scenario for c in checks}]
     if case.bug:
+        failed = {c.ident for c in checks if c.status == ktap.FAIL}
         missing = [ident for ident in case.red if ident not in failed]
-        return ["%s is not red" % ident for ident in missing], len(case.red) - len(missing)
-    ran = {c.scenario for c in report.checks if c.status == ktap.OK}
-    bad += ["%s: nothing passed" % name for name in case.scenarios if name not in ran]
-    bad += ["%s: expected=%s actual=%s %s" % (c.key, c.expected, c.actual, c.reason or "") for c in report.checks
-            if c.status == ktap.ERROR or (c.status == ktap.FAIL and known.get(c.key) != c.actual) or (c.status == ktap.SKIP and c.key not in known)]
-    return bad, len([c for c in report.checks if c.status == ktap.OK])
+        return problems + ["%s is not red" % ident for ident in missing], "%d checks red as they have to be" % (len(case.red) - len(missing))
+    known = listed(case.rung) if case.stepped else {}
+    good = [c for c in checks if c.status == ktap.OK]
+    problems += ["%s: nothing passed" % name for name in case.scenarios if name not in {c.scenario for c in good}]
+    problems += ["%s: expected=%s actual=%s %s" % (c.key, c.expected, c.actual, c.reason or "") for c in checks
+                 if c.status == ktap.ERROR or (c.status == ktap.FAIL and known.get(c.key) != c.actual) or (c.status == ktap.SKIP and c.key not in known)]
+    return problems, "%d checks ok" % len(good)
 
 
 def check(rung):
     """Runs a rung's; (passed, failed, skipped): one each."""
-    counts, todo = [0, 0, 0], []
+    todo, absent = [], rungs.absent(rungs.RUNGS[rung])
     for case in [c for c in CASES if c.rung == rung]:
-        absent = rungs.absent(rungs.RUNGS[case.rung])
         kernel, why = planted.build(case.bug) if case.bug and not absent else (rungs.DROVER, "")
-        if absent:
-            print("debugctl: skipped %s: %s" % (case.name, absent))
-            counts[2] += 1
-        elif kernel is None:
-            print("debugctl: FAIL %s: %s" % (case.name, why))
-            counts[1] += 1
-        else:
-            todo.append((case, to_run(case, kernel)))
-    for (case, _), result in zip(todo, job.execute_all([run for _, run in todo])):
-        bad, good = problems_of(case, result)
-        print("debugctl: %s %s on %s: %d checks %s, %.1f s" % ("FAIL" if bad else "ok", case.name, case.rung, good,
-                                                             "red as they have to be" if case.bug else "ok", result.seconds))
-        for text in bad[:10]:
-            print("debugctl:   %s" % text)
-        if bad:
-            print(result.tail(12))
-        counts[1 if bad else 0] += 1
-    print("debugctl: %d passed, %d failed, %d skipped" % tuple(counts), flush=True)
-    return counts
+        todo.append(cases.Case("%s on %s" % (case.name, case.rung), case, to_run(case, kernel) if kernel else None, absent or "", why))
+    return cases.check("debugctl", todo, judge)

@@ -58,9 +58,17 @@ def bench_turns_red():
         return [0, 0, 1]
     kernel, why = planted.build(planted.BENCH_PLANT)
     rows = [] if kernel is None else bench.nested_rows(kernel)
-    red = [row for row in rows if row[0] == "FAIL" and row[1] == "l2_reflected" and row[2] != "missing"]
-    print("nested: %s %s in bench, %s" % ("ok" if red else "FAIL", planted.BENCH_PLANT, " ".join(red[0][1:4]) if red else why or "within its bound"))
+    red = breaks_bound(rows)
+    said = "; ".join(" ".join(row[:4]) for row in rows)
+    print("nested: %s %s in bench, %s" % ("ok" if red else "FAIL", planted.BENCH_PLANT, why or said))
     return [1, 0, 0] if red else [0, 1, 0]
+
+
+def breaks_bound(rows):
+    """The figure of a reflected exit is above its bound, and the other one, which the bug does not touch, is good: no run that went wrong as a whole."""
+    (plain,), (reflected,) = ([row for row in rows if row[1] == name] or [("FAIL", name, "missing", "")] for name in ("l2_exit", "l2_reflected"))
+    bound = reflected[3].removeprefix("<= ")
+    return plain[0] == "ok" and reflected[2].isdigit() and bound.isdigit() and int(reflected[2]) > int(bound)
 
 
 def console_costs(log):

@@ -47,7 +47,7 @@ class Rule:
 
 @dataclass
 class Evidence:
-    """What was run: checks by rung, each an (id, passed), and the red ones by mutant."""
+    """What was run: checks by rung, each an (id, passed), and the red ones by mutant and rung."""
     checks: dict = field(default_factory=dict)
     red: dict = field(default_factory=dict)
     problems: list = field(default_factory=list)
@@ -136,7 +136,8 @@ def rung_checks(text, bare, nest=1):
 
 def proves(rung, ident="A00"):
     """A bare machine says nothing about drover, and one backend nothing about the other's rules."""
-    return not rung.startswith("bare-") and (rung in (HOST, EXPLORE) or rung.startswith(BACKEND.get(ident[0], "")))
+    backend = rungs.RUNGS[rung].backend if rung in rungs.RUNGS else ""
+    return rung in (HOST, EXPLORE) or (backend != "" and BACKEND.get(ident[0], backend) == backend)
 
 
 def judge(rules, sources, caveats, evidence):
@@ -157,11 +158,10 @@ def judge(rules, sources, caveats, evidence):
                 (rules[ident].checks if passed else rules[ident].missed).setdefault(rung, []).append(check)
             elif ident and not BUG.fullmatch(ident):
                 problems.append("%s: check %s names no rule" % (rung, check))
-    for mutant, checks in evidence.red.items():
-        for check in checks:
-            ident = rule_of(check)
-            if ident in rules:
-                rules[ident].red.setdefault(mutant, check)
+    for mutant, rung, check in ((m, r, c) for m, by_rung in evidence.red.items() for r, checks in by_rung.items() for c in checks):
+        ident = rule_of(check)
+        if ident in rules and proves(rung, ident):
+            rules[ident].red.setdefault(mutant, check)
     for ident in caveats:
         if ident not in rules:
             problems.append("%s has a caveat and is no rule" % ident)
@@ -219,11 +219,11 @@ def gather():
     results = rungs.RESULTS
     model = INVARIANT.findall(Path("tests/host/model/cpu.c").read_text(encoding="utf-8"))
     found.checks[HOST] = host_checks(load(results / "host-tests.log", found.problems, "make check-host"), model)
-    found.red = load_json(results / "host-red.json", found.problems, "make check-mutants")
+    found.red = {m: {HOST: checks} for m, checks in load_json(results / "host-red.json", found.problems, "make check-mutants").items()}
     if found.red and found.checks[HOST] and (results / "host-red.json").stat().st_mtime < (results / "host-tests.log").stat().st_mtime:
         found.problems.append("host-red.json is older than the host tests' log: make check-mutants")
-    for mutant, checks in load_json(results / "planted.json", found.problems).items():
-        found.red[mutant + "*"] = checks
+    for mutant, by_rung in load_json(results / "planted.json", found.problems).items():
+        found.red[mutant + "*"] = by_rung
     for part in PARTS:
         saved = load_json(results / ("part-%s.json" % part), found.problems, "make check-%s" % part)
         if saved and saved.get("sources") != rungs.source_hash():
@@ -232,7 +232,7 @@ def gather():
             found.problems.append("check-%s has failures: what it says of others is not to be relied on" % part)
     explored = load_json(results / "explore.json", found.problems, "make check-explore")
     found.checks[EXPLORE] = sorted({(check, True) for checks in explored.values() for check in checks})
-    found.red.update(explored)
+    found.red.update({m: {EXPLORE: checks} for m, checks in explored.items()})
     for name in table.ORDER:
         path = job_log(name)
         if not path.exists():

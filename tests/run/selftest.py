@@ -23,6 +23,7 @@ import job  # noqa: E402
 import ktap  # noqa: E402
 import planted  # noqa: E402
 import rungs  # noqa: E402
+import selftest_cases  # noqa: E402
 import selftest_mutants  # noqa: E402
 import selftest_nested  # noqa: E402
 import selftest_rules  # noqa: E402
@@ -329,17 +330,20 @@ class Others(unittest.TestCase):
         self.assertTrue(outcome.judgement.errors)
         self.assertFalse(outcome.judgement.good)
         self.assertEqual(outcome.counts[1], len(outcome.judgement.failed) + len(outcome.judgement.errors))
+        self.assertIn("only 1 checks were ok; 4700 are the least", outcome.judgement.failed)
+        self.assertNotIn("are the least", " ".join(rungs.judge(rungs.RUNGS["svm-qemu"], [job.Result(run, log, None)], whole=False).judgement.failed))
 
     def test_planted(self):
-        """A planted bug counts as seen only by a failed check of its own scenario."""
+        """A planted bug counts as seen only by a failed check of its own scenario and rules."""
         plant = planted.Plant("B01-svm", "s", ("svm-qemu",))
         run = job.Run("svm-qemu", "main", modules=rungs.modules())
-        text = "[L1:guest] KTAP version 1\n[L1:guest] 1..1\n[L1:guest]   KTAP version 1\n[L1:guest]   # Subtest: %s\n[L1:guest]   %s 1 A01.x y%s\n[L1:guest]   1..1\n[L1:guest] ok 1 %s\n"
+        text = "[L1:guest] KTAP version 1\n[L1:guest] 1..1\n[L1:guest]   KTAP version 1\n[L1:guest]   # Subtest: %s\n[L1:guest]   %s 1 H11.x y%s\n[L1:guest]   1..1\n[L1:guest] ok 1 %s\n"
         red = text % ("s", "not ok", " # expected=0x1 actual=0x2", "s")
         self.assertTrue(planted.verdict(plant, "svm-qemu", job.Result(run, red, 1))[0])
         self.assertFalse(planted.verdict(plant, "svm-qemu", job.Result(run, text % ("s", "ok", "", "s"), 1))[0])
         self.assertFalse(planted.verdict(plant, "svm-qemu", job.Result(run, text % ("t", "not ok", " # expected=0x1 actual=0x2", "t"), 1))[0])
         self.assertFalse(planted.verdict(plant, "svm-qemu", job.Result(run, "", None))[0])
+        self.assertFalse(planted.verdict(plant, "svm-qemu", job.Result(run, red.replace("H11.x", "A01.x"), 1))[0])
 
     def test_bench(self):
         log = "".join("[L1:guest] bench: %s %d ticks\n" % (n, b[0]) for n, b in bench.BOUNDS.items() if n != "boot")
@@ -445,6 +449,7 @@ class Deps(unittest.TestCase):
 
 Mutants = selftest_mutants.MutantTests
 Nested = selftest_nested.NestedTests
+Debugctl = selftest_cases.DebugctlTests
 Rules = selftest_rules.RulesTests
 Rules.good = GOOD
 

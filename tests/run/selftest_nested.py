@@ -65,8 +65,11 @@ class NestedTests(unittest.TestCase):
         """Each nested rung stands on the one with one drover, and proves what that one proves but for what is listed."""
         for name in rungs.NEST_RUNGS:
             rung = rungs.RUNGS[name]
-            self.assertEqual((rung.nest, "nest2-" + rung.base), (2, name))
+            self.assertEqual("nest%d-%s" % (rung.nest, rung.base), name)
             self.assertIn(name, rungs.PROOFS["doc0_"])
+        self.assertEqual({name for name in rungs.RUNGS if name.startswith("nest2-")}, {name for name in rungs.NEST_RUNGS if rungs.RUNGS[name].nest == 2})
+        for path in rungs.EXPECT.glob("nest*"):
+            self.assertIn(path.name, rungs.NEST_RUNGS, "an expect file that no check reads")
         for prefix, name in rungs.UNPROVEN_NESTED:
             self.assertIn(name, rungs.PROOFS[prefix])
             self.assertNotIn("nest2-" + name, rungs.PROOFS[prefix])
@@ -78,6 +81,13 @@ class NestedTests(unittest.TestCase):
         self.assertEqual([failed(n) for n in (599, 600, 3600, 3601)], [1, 0, 0, 1])
         self.assertEqual((failed(3000, None), failed(3000, l2_exit=299), failed(3000, l2_exit=501)), (2, 1, 1))
         self.assertEqual(bench.judge_nested(300, {})[1], 2)
+
+    def test_bench_plant(self):
+        """Only a figure above its bound is red, beside one that is good."""
+        def red(reflected, plain=300, l2_exit=400):
+            return nested.breaks_bound(bench.judge_nested(plain, {"l2_exit": (l2_exit, "ticks"), "l2_reflected": (reflected, "ticks")})[0])
+        self.assertEqual([red(n) for n in (599, 3600, 3601)], [False, False, True])
+        self.assertEqual((red(9000, None), red(9000, l2_exit=501), nested.breaks_bound([]), nested.breaks_bound(bench.judge_nested(300, {})[0])), (False,) * 4)
 
     def test_console(self):
         """An exit for a byte fails, at either level."""

@@ -24,7 +24,7 @@ class RulesTests(unittest.TestCase):
         found, problems = rules.read_rules(tables)
         lines, more = rules.read_caveats("%s\n%s## Next\n- N99: elsewhere\n" % (rules.SECTION, caveats))
         evidence = rules.Evidence({"svm-qemu": [("a01/A01.x", True)]} if checks is None else checks,
-                                  {"B31": ["A01.zero"]} if red is None else red)
+                                  {"B31": {"host": ["A01.zero"]}} if red is None else red)
         return found, "\n".join(problems + more + rules.judge(found, sources or {}, lines, evidence))
 
     def test_good(self):
@@ -35,12 +35,15 @@ class RulesTests(unittest.TestCase):
 
     def test_neither(self):
         self.assertIn("A02 has neither test nor caveat: no check", self.judged(caveats="")[1])
-        self.assertIn("A01 has neither test nor caveat: nothing ever turned", self.judged(red={"B31": ["A02.x"]})[1])
+        self.assertIn("A01 has neither test nor caveat: nothing ever turned", self.judged(red={"B31": {"host": ["A02.x"]}})[1])
         self.assertIn("A01 has neither test nor caveat: no check", self.judged(checks={"host": [("A01.x", False), ("A02.x", True)]})[1])
         self.assertIn("A01 has neither test nor caveat: no check", self.judged(checks={"bare-qemu": [("a/A01.x", True)]})[1])
         vmx = TABLES.replace("(group A)", "(group V)").replace("A0", "V0")
         for rung, says in (("svm-qemu", True), ("vmx-bochs", False), ("host", False)):
-            problems = self.judged(tables=vmx, caveats="- V02: x\n", checks={rung: [("v/V01.x", True)]}, red={"B31": ["V01.x"]})[1]
+            problems = self.judged(tables=vmx, caveats="- V02: x\n", checks={rung: [("v/V01.x", True)]}, red={"B31": {"host": ["V01.x"]}})[1]
+            self.assertEqual("V01 has neither" in problems, says, rung)
+        for rung, says in (("svm-qemu", True), ("vmx-bochs", False), ("nest2-vmx-bochs", False), ("bare-bochs-intel", True), ("explore", False)):
+            problems = self.judged(tables=vmx, caveats="- V02: x\n", checks={"host": [("v/V01.x", True)]}, red={"B31": {rung: ["v/V01.x"]}})[1]
             self.assertEqual("V01 has neither" in problems, says, rung)
 
     def test_caveats(self):

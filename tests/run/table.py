@@ -9,7 +9,7 @@ import rungs
 ORDER = ("bare-qemu", "bare-bochs-intel", "bare-bochs-amd", "svm-qemu", "svm-bochs", "vmx-bochs") + rungs.NEST_RUNGS + ("kvm",)
 HEADS = {"bare-qemu": "bare-q", "bare-bochs-intel": "bare-bI", "bare-bochs-amd": "bare-bA", "svm-qemu": "svm-q",
          "svm-bochs": "svm-b", "vmx-bochs": "vmx-b", "kvm": "kvm",
-         "nest2-svm-qemu": "2svm-q", "nest2-svm-bochs": "2svm-b", "nest2-vmx-bochs": "2vmx-b"}
+         "nest2-svm-qemu": "2svm-q", "nest2-svm-bochs": "2svm-b", "nest2-vmx-bochs": "2vmx-b", "nest3-svm-qemu": "3svm-q"}
 
 
 def print_outcome(outcome, limit=60):

@@ -59,6 +59,7 @@ enum lab_counter {
 	LAB_FAST_EXITS = 5,
 	LAB_MASK_WRITES = 6,     /* address masks written by the host (AMD) */
 	LAB_BUS_LOCKS = 7,       /* bus locks of this vCPU that the host was told of (buslock=exit) */
+	LAB_MOVES = 8,           /* how often LAB_MIGRATE or LAB_MIGRATE_L2 has saved, wiped and restored this vCPU, its levels included */
 	LAB_NR_COUNTERS
 };
 

@@ -16,6 +16,13 @@
 #define SNAPSHOT_EMULATED (1u << 3)    /* the #DB is the trap of an emulated instruction */
 #define SNAPSHOT_FLAGS (SNAPSHOT_DB | SNAPSHOT_NMI | SNAPSHOT_NMI_BLOCKED | SNAPSHOT_EMULATED)
 
+/* How each of the structs below begins. */
+struct snapshot_head {
+	uint32_t magic;
+	uint16_t version;
+	uint16_t size; /* of the whole struct, in bytes */
+};
+
 /* All reserved fields are 0: written so when saving, refused otherwise when restoring (Z10). */
 struct dbg_snapshot {
 	uint32_t magic;

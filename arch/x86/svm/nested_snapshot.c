@@ -10,6 +10,7 @@
 #include "vmm/cpuid.h"
 #include "vmm/fetch.h"
 #include "vmm/gmem.h"
+#include "vmm/snapshot.h"
 
 _Static_assert(sizeof(struct svm_nested_snapshot) == SVM_SNAPSHOT_SIZE, "no hidden padding: what is saved holds nothing of the host");
 _Static_assert(sizeof(struct vmcb) == sizeof(((struct svm_nested_snapshot *)0)->l1), "a block is a page");
@@ -99,13 +100,10 @@ const char *svm_nested_check(struct vcpu *v, const void *from)
 	const struct svm_nested_snapshot *s = from;
 	const struct vmcb *l1 = (const struct vmcb *)(const void *)s->l1;
 	uint64_t svme = l1->efer & EFER_SVME;
+	const char *bad = snapshot_check_head(s, SVM_SNAPSHOT_MAGIC, SVM_SNAPSHOT_VERSION, sizeof(*s));
 
-	if (s->magic != SVM_SNAPSHOT_MAGIC)
-		return "magic";
-	if (s->version != SVM_SNAPSHOT_VERSION)
-		return "version";
-	if (s->size != sizeof(*s))
-		return "size";
+	if (bad)
+		return bad;
 	if (s->level > 1)
 		return "level";
 	if (s->gif > 1)

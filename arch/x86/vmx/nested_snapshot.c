@@ -9,6 +9,7 @@
 #include "arch/x86/vmx/nested.h"
 #include "vmm/cpuid.h"
 #include "vmm/gmem.h"
+#include "vmm/snapshot.h"
 
 _Static_assert(sizeof(struct vmx_nested_snapshot) == VMX_SNAPSHOT_SIZE, "no hidden padding: what is saved holds nothing of the host");
 _Static_assert(N12_NR <= VMX_SNAPSHOT_FIELDS, "vmcs12 has its place");
@@ -109,13 +110,10 @@ static const char *check_l2(struct vcpu *v, const struct vmx_nested_snapshot *s)
 const char *nvmx_check(struct vcpu *v, const void *from)
 {
 	const struct vmx_nested_snapshot *s = from;
+	const char *bad = snapshot_check_head(s, VMX_SNAPSHOT_MAGIC, VMX_SNAPSHOT_VERSION, sizeof(*s));
 
-	if (s->magic != VMX_SNAPSHOT_MAGIC)
-		return "magic";
-	if (s->version != VMX_SNAPSHOT_VERSION)
-		return "version";
-	if (s->size != sizeof(*s))
-		return "size";
+	if (bad)
+		return bad;
 	if (s->level > 1)
 		return "level";
 	if (s->flags & ~FLAGS)
