@@ -60,6 +60,8 @@ struct backend {
 	 * in step, invalidates st_valid (writes back nothing else). Interrupts are off; a pending host interrupt makes the guest exit with
 	 * EXITK_INTR and is taken when the caller opens interrupts. Must be cheap: an idle CPUID round trip through everything is <= 300 instructions. */
 	void (*run)(struct vcpu *v, struct cpu *c);
+	/* Carries out the instruction of an EXITK_RING exit. NULL: the backend has no such exits. */
+	void (*emulate)(struct vcpu *v);
 	/* Fill groups of v->st (and dbg.vm_dr6/vm_dr7 for VST_DBG) from the control block. */
 	void (*fetch)(struct vcpu *v, uint32_t groups);
 	/* Flush this VM's guest-physical translations before its next entry. */

@@ -135,6 +135,7 @@ static inline __attribute__((always_inline)) void dispatch(struct vcpu *v)
 	case EXITK_INSN: exit_insn(v); return;
 	case EXITK_MEM: exit_mem(v); return;
 	case EXITK_NMI: host_nmi(v); return;
+	case EXITK_RING: v->be->emulate(v); return;
 	case EXITK_INTR: case EXITK_TIMER: run_timer(v); return; /* the host has had its interrupts; the next one in time for the guest's timer */
 	case EXITK_NONE: case EXITK_BUS_LOCK: return;
 	case EXITK_INTR_WINDOW: case EXITK_NMI_WINDOW:
