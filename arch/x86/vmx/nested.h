@@ -4,6 +4,7 @@
 #define ARCH_X86_VMX_NESTED_H
 
 #include "arch/x86/vmx/internal.h"
+#include "vmm/demand.h"
 
 /* Index of a field in vmcs12: N12_GUEST_RIP... */
 enum n12_index {
@@ -66,7 +67,7 @@ enum vmfail {
 
 #define NO_VMCS (~0ull)
 #define NVMX_REVISION 0x64726f76u /* "drov" */
-#define NEPT_PAGES 64u            /* of one guest hypervisor's shadow EPT, at most */
+#define NEPT_PAGES 64u            /* of the shadow of one guest hypervisor's EPT */
 
 /* A VMCS region in the guest's memory. The SDM leaves all but the first two words to the CPU. */
 struct n12_region {
@@ -123,9 +124,7 @@ struct nvmx {
 	bool shadow_on;         /* vmcs01 has it, and it holds the current vmcs12's fields */
 
 	/* Shadow EPT. */
-	uint64_t *ept_root;
-	uint64_t *ept_page[NEPT_PAGES];
-	unsigned ept_used;
+	struct demand ept;
 	uint64_t eptp;          /* vmcs12's that the shadow is of; 0: empty */
 	uint16_t vpid;          /* vmcs12's of the last entry */
 };
