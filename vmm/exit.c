@@ -113,10 +113,10 @@ static __attribute__((noinline)) void stop(struct vcpu *v, enum exit_code code, 
 	vcpu_stop(v, code, "%s, rip=0x%lx", what, v->rip);
 }
 
-/* VMX: the exit has taken the NMI from the CPU and blocks others until an IRET, so the host's handler is called the way hardware would. */
+/* VMX, PVM: the exit has taken the NMI from the CPU and blocks others until an IRET, so the host's handler is called the way hardware would. */
 static void host_nmi(const struct vcpu *v)
 {
-	if (v->be->dbg_caps & DBG_CAP_EXIT_ZEROES_DEBUGCTL)
+	if (v->be->dbg_caps & (DBG_CAP_EXIT_ZEROES_DEBUGCTL | DBG_CAP_RING3))
 		raise_nmi();
 }
 

@@ -61,7 +61,7 @@ bool machine_start(struct machine *m, bool amd, struct ref_cpu phys)
 	sw.debugctl = 2;
 	dbg_host_init(&m->cpu->dbg);
 	m->cpu->dbg.can = (uint8_t)((phys.btf ? DBG_FEAT_BTF : 0) | (phys.lbr ? DBG_FEAT_LBR : 0)); /* what dbg_probe.c finds by trying */
-	cpuid_init();
+	cpuid_init(false);
 	trace_init();
 	if (m->be->probe(reason, sizeof(reason), NULL) != BACKEND_OK || !m->be->cpu_on(m->cpu))
 		return tap_ok(false, "machine", "%s comes up", m->be->name);

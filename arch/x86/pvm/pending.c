@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Weak stand-ins so that the image links while the parts are being written. Goes away with the last of them. */
 #include "arch/lib/panic.h"
-#include "arch/x86/pvm/pvm.h"
+#include "arch/x86/pvm/emul.h"
 
 #define WEAK __attribute__((weak))
 #define MISSING panic("pvm: %s is not there", __func__)
@@ -22,4 +22,8 @@ WEAK void pvm_set_cpl(struct vcpu *v, unsigned cpl) { (void)v; (void)cpl; MISSIN
 WEAK void pvm_emulate(struct vcpu *v) { (void)v; MISSING; }
 WEAK bool pvm_deliver(struct vcpu *v) { (void)v; MISSING; }
 WEAK bool pvm_syscall(struct vcpu *v) { (void)v; MISSING; }
-WEAK uint64_t pvm_host_slot(void) { MISSING; }
+WEAK void pvm_hw_segs(struct vcpu *v) { (void)v; MISSING; }
+WEAK void pvm_cs_from_hw(struct vcpu *v, uint16_t cs, uint16_t ss) { (void)v; (void)cs; (void)ss; MISSING; }
+WEAK struct seg pvm_seg_from_hw(const struct vcpu *v, uint16_t sel) { (void)v; (void)sel; MISSING; }
+WEAK uint64_t pvm_shadow_enter(struct vcpu *v) { (void)v; MISSING; }
+WEAK void pvm_shadow_leave(struct vcpu *v) { (void)v; MISSING; }

@@ -11,13 +11,12 @@
 #include "vmm/backend.h"
 
 /* The last PML4 slot: the host's range, in every address space. A guest has what is below, or what is canonical in the lower half. */
-#define PVM_HOST_BASE 0xffffff8000000000ull
+#define PVM_HOST_BASE DBG_RING3_HOST_BASE
 
 /* Selectors in the second page of a GDT view: beyond all that a guest can have. The order from KCODE on is what SYSCALL wants. */
 #define PVM_GUEST_GDT 512 /* entries */
 #define PVM_KCODE 0x1008
 #define PVM_KDATA 0x1010
-#define PVM_UDATA 0x1018 /* flat, DPL 3: stands for a null SS of the virtual kernel, with which no IRET can go to ring 3 */
 #define PVM_GDT_BYTES 0x2000u
 
 #define PVM_TRAP_SYSCALL 0x100   /* trap_vector of SYSCALL */
@@ -31,13 +30,12 @@ struct pvm_vcpu { /* v->hw */
 	uint8_t gdt_copy[PVM_GUEST_GDT * 8];      /* the bytes that the views were made of */
 	unsigned gdt_copy_len;
 	uint64_t fs_base, gs_base;                /* of the guest; in step between runs. st.seg[].base once VST_SEG is valid; committed with it */
-	uint16_t ds, es, fs, gs;                  /* hardware's selectors: loaded at an entry, read at an exit */
+	uint16_t known_sel[4];                    /* of DS, ES, FS, GS: the hardware selectors that st.seg[] is of */
+	uint16_t cs, ss, ds, es, fs, gs;          /* hardware's selectors: loaded at an entry, read at an exit */
 	uint64_t trap_vector, trap_error, trap_cr2; /* the last exit; trap_vector: also PVM_TRAP_* */
 	uint32_t host_db;                         /* payload of a #DB that came in the switcher (P15) */
 	uint64_t live_shadow;                     /* for vcpu_live: bit 0, a shadow is open */
 	uint64_t entry_rip, entry_rflags;         /* of the last entry: RFLAGS as the guest has them */
-	bool hidden_tf;                           /* the last entry's TF was drover's: a shadow has to end */
-	uint64_t cr3, cr0, cr4, efer;             /* at the last commit: a change flushes */
 };
 
 static inline struct pvm_vcpu *pvm_hw(const struct vcpu *v)
