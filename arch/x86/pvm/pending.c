@@ -15,15 +15,3 @@ WEAK enum pvm_fill pvm_mmu_fault(struct vcpu *v, uint64_t va, uint32_t hw_error,
 }
 WEAK void pvm_mmu_flush(struct vcpu *v) { (void)v; MISSING; }
 WEAK void pvm_mmu_flush_page(struct vcpu *v, uint64_t va) { (void)v; (void)va; MISSING; }
-WEAK void pvm_gdt_rebuild(struct vcpu *v) { (void)v; MISSING; }
-WEAK bool pvm_gdt_changed(struct vcpu *v) { (void)v; MISSING; }
-WEAK bool pvm_load_seg(struct vcpu *v, unsigned seg, uint16_t sel) { (void)v; (void)seg; (void)sel; MISSING; }
-WEAK void pvm_set_cpl(struct vcpu *v, unsigned cpl) { (void)v; (void)cpl; MISSING; }
-WEAK void pvm_emulate(struct vcpu *v) { (void)v; MISSING; }
-WEAK bool pvm_deliver(struct vcpu *v) { (void)v; MISSING; }
-WEAK bool pvm_syscall(struct vcpu *v) { (void)v; MISSING; }
-WEAK void pvm_hw_segs(struct vcpu *v) { (void)v; MISSING; }
-WEAK void pvm_cs_from_hw(struct vcpu *v, uint16_t cs, uint16_t ss) { (void)v; (void)cs; (void)ss; MISSING; }
-WEAK struct seg pvm_seg_from_hw(const struct vcpu *v, uint16_t sel) { (void)v; (void)sel; MISSING; }
-WEAK uint64_t pvm_shadow_enter(struct vcpu *v) { (void)v; MISSING; }
-WEAK void pvm_shadow_leave(struct vcpu *v) { (void)v; MISSING; }
