@@ -9,6 +9,7 @@
 #include "arch/x86/insn.h"
 #include "arch/x86/pvm/area.h"
 #include "arch/x86/traps.h"
+#include "vmm/cpuid.h"
 #include "vmm/fetch.h"
 
 static void insn_exit(struct exit *e, const struct decoded *d, enum insn_kind kind)
@@ -126,7 +127,7 @@ static void exception(struct vcpu *v, uint8_t vector)
 	e->u.exc.cr2 = pvm_hw(v)->trap_cr2;
 }
 
-/* VMCALL and VMMCALL are #UD where nobody virtualizes, SYSCALL where EFER has not got it. */
+/* VMCALL or VMMCALL, the one of this vendor, is #UD where nobody virtualizes, SYSCALL where EFER has not got it. */
 static void decode_ud(struct vcpu *v)
 {
 	struct decoded d;
@@ -136,7 +137,7 @@ static void decode_ud(struct vcpu *v)
 	exception(v, VEC_UD);
 	if (!p || !decode(p, n, fetch_decode_mode(v), &d))
 		return;
-	if (d.kind == DEC_VMCALL || d.kind == DEC_VMMCALL) {
+	if (d.kind == (cpuid_amd() ? DEC_VMMCALL : DEC_VMCALL)) {
 		v->exit.kind = EXITK_HYPERCALL;
 		v->exit.len = d.len;
 	} else if (d.kind == DEC_SYSCALL && (v->st.efer & EFER_SCE)) { /* pvm.c has turned it off */

@@ -232,8 +232,8 @@ static bool prepare(struct vcpu *v)
 		return false;
 	if (v->exception.type != EVENT_NONE)
 		return false; /* delivered, and something more is due before the handler's first instruction */
-	if (delivered && v->want_intr_window && (v->rflags & RFLAGS_IF) && !v->st.shadow) {
-		v->exit.kind = EXITK_INTR_WINDOW;
+	if (delivered && !v->st.shadow && ((v->want_intr_window && (v->rflags & RFLAGS_IF)) || (v->want_nmi_window && !v->st.nmi_blocked))) {
+		v->exit.kind = EXITK_INTR_WINDOW; /* it comes at the handler's first instruction */
 		return false;
 	}
 	if (!pvm_canonical(v->rip)) { /* IRETQ would fault in the host */
