@@ -88,6 +88,7 @@ static bool pvm_cpu_on(struct cpu *c)
 	wrmsr(MSR_CSTAR, (uint64_t)(uintptr_t)pvm_syscall32);
 	wrmsr(MSR_SFMASK, ~RFLAGS_BIT1 & 0xffffffff);
 	wrmsr_safe(MSR_SYSENTER_CS, 0); /* #GP */
+	pvm_quirk_init(c);
 	find_cpuid_faulting();
 	cpuid_faulting(true);
 	log_printf("drover: pvm: guests run in ring 3, %s\n",
@@ -231,8 +232,8 @@ static bool prepare(struct vcpu *v)
 		return false;
 	if (v->exception.type != EVENT_NONE)
 		return false; /* delivered, and something more is due before the handler's first instruction */
-	if (delivered && v->want_intr_window && (v->rflags & RFLAGS_IF) && !v->st.shadow) {
-		v->exit.kind = EXITK_INTR_WINDOW;
+	if (delivered && !v->st.shadow && ((v->want_intr_window && (v->rflags & RFLAGS_IF)) || (v->want_nmi_window && !v->st.nmi_blocked))) {
+		v->exit.kind = EXITK_INTR_WINDOW; /* it comes at the handler's first instruction */
 		return false;
 	}
 	if (!pvm_canonical(v->rip)) { /* IRETQ would fault in the host */
@@ -319,12 +320,14 @@ static void take_area(struct vcpu *v)
 }
 
 /* What the guest's CR0, CR4 and EFER have to do with ring 3. TS, EM and MP must not stay: the host saves the FPU. Returns whether CR0 has to go back. */
-static bool guest_controls(const struct vcpu *v)
+static bool guest_controls(const struct vcpu *v, bool syscalls)
 {
 	bool user = v->st.cpl == 3;
 	uint64_t cr0 = host.cr0 | (v->st.cr0 & (CR0_TS | CR0_EM)) | (user ? v->st.cr0 & CR0_AM : 0);
-	uint64_t cr4 = host.cr4 | (user ? v->st.cr4 & CR4_TSD : 0), efer = host.efer | (v->st.efer & EFER_SCE);
+	uint64_t cr4 = host.cr4 | (user ? v->st.cr4 & CR4_TSD : 0), efer = host.efer | (syscalls ? v->st.efer & EFER_SCE : 0);
 
+	/* SYSCALL comes with the guest's RSP, so that a #DB in its wake needs a stack of its own; two #DBs need one below the other. */
+	pvm_area.idt[VEC_DB].ist = efer & EFER_SCE ? IST_DB : IST_NONE;
 	if (cr0 & CR0_EM)
 		cr0 &= ~CR0_MP;
 	if (cr4 != host.now_cr4)
@@ -356,8 +359,9 @@ static void pvm_run(struct vcpu *v, struct cpu *c)
 	if (shadow)
 		rflags |= pvm_shadow_enter(v);
 	fill_area(v, rflags);
-	cr0 = guest_controls(v);
 	dr7 = v->dbg.vm_dr7;
+	/* Without: SYSCALL is #UD, and emulated. Where a MOV SS before it holds a #DB back, that is lost, as with any fault. */
+	cr0 = guest_controls(v, !pvm_quirk_db_twice || !(dbg_armed(dr7) || (rflags & RFLAGS_TF)));
 
 	/* From here to the write of DR7 behind the exit nothing of the direct map: the guest may watch these addresses as its own (P06). */
 	if (dbg_debugctl_zero_before(PVM_DBG_CAPS, &c->dbg, &v->dbg))
@@ -397,7 +401,9 @@ void pvm_inside(struct trapframe *tf)
 {
 	struct dbg_cpu *d = &this_cpu()->dbg;
 
-	if (tf->vector != VEC_DB || tf->rip < (uint64_t)(uintptr_t)pvm_stubs || tf->rip >= (uint64_t)(uintptr_t)pvm_text_end) {
+	uint64_t offset = tf->rip - (uint64_t)(uintptr_t)pvm_stubs;
+
+	if (tf->vector != VEC_DB || offset >= (uint64_t)(pvm_text_end - pvm_stubs)) {
 		tf->cs = GDT_KCODE;
 		trap_handle(tf);
 		return;
@@ -406,6 +412,11 @@ void pvm_inside(struct trapframe *tf)
 	pvm_area.inside_db |= dbg_payload_from_dr6(hw_read_dr(d, 6));
 	hw_write_dr(d, 6, DR6_INIT);
 	tf->rflags &= ~RFLAGS_TF;
+	if (offset == VEC_DB * PVM_STUB_SIZE && pvm_area.idt[VEC_DB].ist != IST_NONE) {
+		/* No CPU should: a second #DB at the first one's handler. Its frame lies on the first one's, and there is no way back to the guest. */
+		tf->vector = PVM_VEC_LOST;
+		tf->cs |= 3;
+	}
 }
 
 static void pvm_exit_ring(struct vcpu *v)
