@@ -109,6 +109,7 @@ void pg_start(unsigned cpl)
 	tables();
 	gdt();
 	pg_poke64(PG_TSS + 4, PG_RSP0);
+	ram[PG_TSS + 102] = 104; /* no I/O map */
 	for (unsigned i = 1; i < 8; i++)
 		pg_poke64(PG_TSS + 36 + 8 * (i - 1), ist[i]);
 	pg.st.gdtr.base = PG_GDT;
