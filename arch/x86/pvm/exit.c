@@ -8,6 +8,7 @@
 #include "arch/x86/def/seg.h"
 #include "arch/x86/insn.h"
 #include "arch/x86/pvm/area.h"
+#include "arch/x86/pvm/emul.h"
 #include "arch/x86/traps.h"
 #include "vmm/cpuid.h"
 #include "vmm/fetch.h"
@@ -89,7 +90,7 @@ static void decode_gp(struct vcpu *v)
 	struct exit *e = &v->exit;
 	struct decoded d;
 	unsigned n;
-	const uint8_t *p = fetch_window(v, &n);
+	const uint8_t *p = pvm_code(v, &n);
 
 	if (!p || !decode(p, n, fetch_decode_mode(v), &d))
 		return;
@@ -132,7 +133,7 @@ static void decode_ud(struct vcpu *v)
 {
 	struct decoded d;
 	unsigned n;
-	const uint8_t *p = fetch_window(v, &n);
+	const uint8_t *p = pvm_code(v, &n);
 
 	exception(v, VEC_UD);
 	if (!p || !decode(p, n, fetch_decode_mode(v), &d))
@@ -182,7 +183,7 @@ static bool behind(struct vcpu *v, uint8_t opcode)
 	const uint8_t *p;
 
 	v->rip = rip - 1;
-	p = fetch_window(v, &n);
+	p = pvm_code(v, &n);
 	if (p && *p == opcode)
 		return true;
 	v->rip = rip;
@@ -203,7 +204,6 @@ static void decode_db(struct vcpu *v, uint64_t dr6)
 	uint32_t payload = dbg_payload_from_dr6(dr6) | hw->host_db; /* the other half of it: quirk db-twice */
 	uint64_t dr[4];
 
-	hw->host_db = 0;
 	if (payload == 0 && behind(v, 0xf1)) { /* ICEBP leaves DR6 alone; nothing else does */
 		exception(v, VEC_DB);
 		e->len = 1;
@@ -228,13 +228,10 @@ static void host_interrupt(uint8_t vector)
 /* A #DB that came inside the switcher is of a MOV SS before the guest's INT3 or SYSCALL: held back by it still, as far as the guest can tell (P15, A25). */
 static void hold(struct vcpu *v)
 {
-	struct pvm_vcpu *hw = pvm_hw(v);
-
-	if (!hw->host_db)
+	if (!pvm_hw(v)->host_db)
 		return;
 	v->st.shadow = SHADOW_MOV_SS;
-	v->st.pending_dbg = hw->host_db;
-	hw->host_db = 0;
+	v->st.pending_dbg = pvm_hw(v)->host_db;
 }
 
 void pvm_decode(struct vcpu *v, uint64_t dr6)
