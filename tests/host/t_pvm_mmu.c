@@ -29,7 +29,7 @@ static void start(uint64_t ram, uint64_t skew)
 	static const uint8_t no_cpl = 0xff;
 
 	sw_reset(false, (struct ref_cpu){ 0 });
-	cpuid_init();
+	cpuid_init(true);
 	memset(&vm, 0, sizeof(vm));
 	memset(&vcpu, 0, sizeof(vcpu));
 	memset(&hw, 0, sizeof(hw));
