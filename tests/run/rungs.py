@@ -35,7 +35,7 @@ UNPROVEN_NESTED = (("doc2_", "svm-bochs"),)
 # Scenarios with a hypervisor of their own.
 NESTED = re.compile(r"[nm]\d\d_|h11_nested|(bench_)?nested$")
 EMULATED = ("a30_btf", "a31_lbr", "a33_bus_lock", "m08_lbrv", "n03_debugctl")  # want a DEBUGCTL that acts: drover's, by software
-FRAGILE = {"": "", "vmx": "", "svm": " fragile"}  # Bochs panics where SVM's shutdown intercept is due
+FRAGILE = {"": "", "vmx": "", "pvm": "", "svm": " fragile"}  # Bochs panics where SVM's shutdown intercept is due
 LOCKED = ("n00_locked", "m00_locked")  # want a firmware that has locked it off
 
 
@@ -51,6 +51,7 @@ class Rung:
     timeout: float = 120
     base: str = ""
     policy: str = ""
+    cpu: str = None        # QEMU's CPU model, if it is not the usual one
     nest: int = 1          # drovers, one in the other; base: the same with one
 
 
@@ -61,6 +62,9 @@ RUNGS = {r.name: r for r in (
     Rung("svm-qemu", "qemu", "amd", "svm", "bare-qemu"),
     Rung("svm-bochs", "bochs", "amd", "svm", "bare-bochs-amd", timeout=300),
     Rung("vmx-bochs", "bochs", "intel", "vmx", "bare-bochs-intel", timeout=300),
+    Rung("pvm-qemu", "qemu", "amd", "pvm", "bare-qemu", cpu="max,-svm"),
+    Rung("pvm-bochs", "bochs", "intel", "pvm", "bare-bochs-intel", timeout=300),
+    Rung("pvm-bochs-amd", "bochs", "amd", "pvm", "bare-bochs-amd", timeout=300),
     Rung("kvm", "kvm", "", "auto"),
 )}
 POLICIES = ("eager", "cached", "trapped")  # lazy is the default, and what the rungs above run with
@@ -122,7 +126,7 @@ def runs(rung, scenarios="all", options="", inner_options="", inner=DROVER, word
     """The emulator runs of a rung. inner_options: of the drovers above the first; inner: the uppermost one's image; words: for the guest's command line."""
     # QEMU TCG counts instructions (icount), so that host interrupts come at the same places and each run is the same.
     common = dict(rung=rung.name, name="main", platform=rung.platform, vendor=rung.vendor, timeout=rung.timeout,
-                  icount=rung.platform == "qemu")
+                  icount=rung.platform == "qemu", cpu=rung.cpu)
     if rung.platform == "bochs":
         common["mem"] = 128
         words = (words + FRAGILE[rung.backend]).strip()

@@ -153,7 +153,7 @@ static void decode_pf(struct vcpu *v)
 	switch (pvm_mmu_fault(v, hw->trap_cr2, (uint32_t)hw->trap_error, &error, &gpa)) {
 	case PVM_FILLED:
 		e->kind = EXITK_NONE;
-		v->rflags |= RFLAGS_RF; /* nobody has seen that fault: the instruction's breakpoint has hit already, if it has one (V15) */
+		hw->again = true; /* nobody has seen that fault: the instruction's breakpoint has hit already, if it has one */
 		return;
 	case PVM_FAULT:
 		exception(v, VEC_PF);

@@ -279,6 +279,18 @@ static void fill_area(struct vcpu *v, uint64_t rflags)
 	a->gdtr = (struct desc_ptr){ PVM_GDT_BYTES - 1, PVM_GDT_VA + view * PVM_GDT_BYTES };
 }
 
+/* Hardware's image of a fault has RF set, whatever the guest had; what drover carries out is no fault to the guest, and what is one gets RF from event.c. */
+static void take_rf(struct vcpu *v)
+{
+	static const uint32_t faults = 1u << VEC_UD | 1u << VEC_NP | 1u << VEC_SS | 1u << VEC_GP | 1u << VEC_PF;
+	struct pvm_vcpu *hw = pvm_hw(v);
+	bool same = v->rip == hw->entry_rip, fault = hw->trap_vector < 32 && (faults >> hw->trap_vector & 1);
+
+	if (fault || (same && hw->again))
+		v->rflags = (v->rflags & ~RFLAGS_RF) | (same ? hw->entry_rflags & RFLAGS_RF : 0);
+	hw->again = hw->again && same && hw->trap_vector >= 32 && hw->trap_vector < PVM_TRAP_SYSCALL; /* an interrupt came before it ran */
+}
+
 static void take_area(struct vcpu *v)
 {
 	struct pvm_vcpu *hw = pvm_hw(v);
@@ -303,9 +315,7 @@ static void take_area(struct vcpu *v)
 		hw->cs = (uint16_t)a->cs;
 		hw->ss = (uint16_t)a->ss;
 	}
-	/* Hardware's image of a fault has RF set, whatever the guest had; what drover carries out is no fault to the guest. */
-	if (a->vector == VEC_GP || a->vector == VEC_UD || a->vector == VEC_NP || a->vector == VEC_SS)
-		v->rflags = (v->rflags & ~RFLAGS_RF) | (v->rip == hw->entry_rip ? hw->entry_rflags & RFLAGS_RF : 0);
+	take_rf(v);
 }
 
 /* What the guest's CR0, CR4 and EFER have to do with ring 3. TS, EM and MP must not stay: the host saves the FPU. Returns whether CR0 has to go back. */
@@ -338,8 +348,11 @@ static void pvm_run(struct vcpu *v, struct cpu *c)
 	shadow = v->st.shadow != SHADOW_NONE;
 	if (v->st_dirty | v->dbg.vm_dirty)
 		commit(v);
+	hw->again = hw->again && v->rip == hw->entry_rip;
 	hw->entry_rip = v->rip;
 	hw->entry_rflags = rflags = v->rflags;
+	if (hw->again)
+		rflags |= RFLAGS_RF;
 	if (shadow)
 		rflags |= pvm_shadow_enter(v);
 	fill_area(v, rflags);

@@ -36,6 +36,9 @@ struct pvm_vcpu { /* v->hw */
 	uint32_t host_db;                         /* payload of a #DB that came in the switcher (P15) */
 	uint64_t live_shadow;                     /* for vcpu_live: bit 0, a shadow is open */
 	uint64_t entry_rip, entry_rflags;         /* of the last entry: RFLAGS as the guest has them */
+	bool again;                               /* the instruction at entry_rip has faulted unseen by the guest, and runs again: with RF in hardware (V15) */
+	bool hidden_tf;                           /* shadow.c: the entry's TF is drover's */
+	uint8_t hidden_kind;                      /* ditto: enum flow_kind of the instruction under it */
 };
 
 static inline struct pvm_vcpu *pvm_hw(const struct vcpu *v)
