@@ -138,7 +138,7 @@ static void check_debugctl(const struct sw_guest *g, const struct sw_ctl *ctl)
 {
 	uint64_t want = g->true_debugctl & ~(ctl->inject && ctl->inject_vector == 1 ? SW_LBR | SW_BTF : 0);
 
-	if (!sw.amd)
+	if (!sw.amd && !sw.ring3)
 		want |= sw.want_debugctl & SW_FREEZE;
 	if (sw.debugctl != want)
 		sw_broken(RULE_S07, "the guest runs with DEBUGCTL=0x%llx, not 0x%llx", (unsigned long long)sw.debugctl, (unsigned long long)want);

@@ -22,10 +22,8 @@
 
 /* ---- What switch.S and gdt.c have ---- */
 
-_Alignas(4096) const uint8_t pvm_text_start[4096] = { 0 };
-const uint8_t pvm_text_end[1] = { 0 };
-const uint8_t pvm_stubs[4096] = { 0 };
-const uint8_t pvm_syscall64[1] = { 0 }, pvm_syscall32[1] = { 0 };
+__asm__(".pushsection .rodata\n .balign 4096\n .globl pvm_text_start, pvm_stubs, pvm_syscall64, pvm_syscall32, pvm_text_end\n"
+	"pvm_text_start: pvm_stubs: .skip 4080\n pvm_syscall64: .skip 8\n pvm_syscall32: .skip 8\n pvm_text_end:\n .popsection");
 
 static struct cpu_area area;
 
