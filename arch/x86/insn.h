@@ -327,6 +327,18 @@ static inline uint8_t touch8(const volatile uint8_t *p)
 	return v;
 }
 
+/* Stores to *p with TF set, for pvm/quirk.c; the #DB handler clears TF in its frame. */
+static inline void step_over_store(volatile uint8_t *p)
+{
+	__asm__ volatile("pushfq\n\t"
+			 "orq $0x100, (%%rsp)\n\t"
+			 "popfq\n\t"
+			 "movb $1, (%0)\n\t"
+			 "nop\n\t"
+			 "nop"
+			 : : "r"(p) : "memory", "cc");
+}
+
 /* Runs two NOPs and a jump with TF set, for dbg_probe.c. The #DB handler clears TF in its frame. Returns where the jump goes to. */
 static inline uint64_t step_over_jump(void)
 {

@@ -152,6 +152,7 @@ void trap_set_hook(unsigned vec, trap_hook fn);
  * trap_restore_gate puts the runtime's own stub back (also done after each scenario). Ring-0 exceptions use no IST except #DB (IST1), NMI (2), #DF (3), #MC (4). */
 void trap_set_gate(unsigned vec, const void *handler, unsigned ist, unsigned dpl);
 void trap_restore_gate(unsigned vec);
+void trap_close_gate(unsigned vec); /* not present: #NP in the delivery */
 
 /* ---- Running code ---- */
 

@@ -52,6 +52,11 @@ void trap_restore_gate(unsigned vec)
 	trap_set_gate(vec, trap_stubs + 16 * vec, ist, soft ? 3 : 0);
 }
 
+void trap_close_gate(unsigned vec)
+{
+	idt[vec & 0xff].type &= 0x7f;
+}
+
 void gdt_set(unsigned sel, uint64_t descriptor)
 {
 	guest_gdt[sel / 8] = descriptor;

@@ -5,6 +5,8 @@
 
 #define PVM_VEC_SYSCALL 0x100
 #define PVM_VEC_SYSCALL32 0x101
+#define PVM_VEC_LOST 0x1ff /* the guest's registers are */
+#define PVM_STUB_SIZE 16
 
 #ifdef __ASSEMBLER__
 #define GDT_KCODE 0x08

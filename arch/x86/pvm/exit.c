@@ -9,9 +9,8 @@
 #include "arch/x86/insn.h"
 #include "arch/x86/pvm/area.h"
 #include "arch/x86/traps.h"
+#include "vmm/cpuid.h"
 #include "vmm/fetch.h"
-
-#define GP_IO_IMM_FIRST 0xe4 /* IN, OUT with the port as a byte: e4-e7 */
 
 static void insn_exit(struct exit *e, const struct decoded *d, enum insn_kind kind)
 {
@@ -44,17 +43,16 @@ static void dr_exit(struct exit *e, const struct decoded *d)
 	e->u.dr.gpr = d->gpr;
 }
 
-static void io_exit(struct vcpu *v, const struct decoded *d, const uint8_t *p)
+static void io_exit(struct vcpu *v, const struct decoded *d)
 {
 	struct exit *e = &v->exit;
 	bool string = d->kind == DEC_INS || d->kind == DEC_OUTS;
-	bool imm = !string && d->len >= 2 && (p[d->len - 2] & 0xfc) == GP_IO_IMM_FIRST; /* no prefix looks like that */
 
 	if (v->st.cpl > (v->rflags & RFLAGS_IOPL) >> 12)
 		return; /* the I/O map of the guest's TSS decides: insn.c */
 	e->kind = EXITK_IO;
 	e->len = d->len;
-	e->u.io.port = imm ? p[d->len - 1] : (uint16_t)v->r[GPR_RDX];
+	e->u.io.port = d->has_imm ? (uint16_t)d->imm : (uint16_t)v->r[GPR_RDX];
 	e->u.io.size = d->op_size;
 	e->u.io.in = d->kind == DEC_IN || d->kind == DEC_INS;
 	e->u.io.string = string;
@@ -100,7 +98,7 @@ static void decode_gp(struct vcpu *v)
 		dr_exit(e, &d);
 		return;
 	case DEC_IN: case DEC_OUT: case DEC_INS: case DEC_OUTS:
-		io_exit(v, &d, p);
+		io_exit(v, &d);
 		return;
 	case DEC_CPUID: /* CPUID faulting */
 		e->kind = EXITK_CPUID;
@@ -129,7 +127,7 @@ static void exception(struct vcpu *v, uint8_t vector)
 	e->u.exc.cr2 = pvm_hw(v)->trap_cr2;
 }
 
-/* VMCALL and VMMCALL are #UD where nobody virtualizes. */
+/* VMCALL or VMMCALL, the one of this vendor, is #UD where nobody virtualizes, SYSCALL where EFER has not got it. */
 static void decode_ud(struct vcpu *v)
 {
 	struct decoded d;
@@ -137,9 +135,15 @@ static void decode_ud(struct vcpu *v)
 	const uint8_t *p = fetch_window(v, &n);
 
 	exception(v, VEC_UD);
-	if (p && decode(p, n, fetch_decode_mode(v), &d) && (d.kind == DEC_VMCALL || d.kind == DEC_VMMCALL)) {
+	if (!p || !decode(p, n, fetch_decode_mode(v), &d))
+		return;
+	if (d.kind == (cpuid_amd() ? DEC_VMMCALL : DEC_VMCALL)) {
 		v->exit.kind = EXITK_HYPERCALL;
 		v->exit.len = d.len;
+	} else if (d.kind == DEC_SYSCALL && (v->st.efer & EFER_SCE)) { /* pvm.c has turned it off */
+		v->exit.kind = EXITK_RING;
+		pvm_hw(v)->trap_vector = vcpu_long64(v) ? PVM_TRAP_SYSCALL : PVM_TRAP_SYSCALL32;
+		v->rip += d.len;
 	}
 }
 
@@ -194,8 +198,9 @@ static void decode_soft(struct vcpu *v, uint8_t vector)
 /* Hardware's DR6 had DR6_INIT, so what differs is the payload (P12). */
 static void decode_db(struct vcpu *v, uint64_t dr6)
 {
+	struct pvm_vcpu *hw = pvm_hw(v);
 	struct exit *e = &v->exit;
-	uint32_t payload = dbg_payload_from_dr6(dr6);
+	uint32_t payload = dbg_payload_from_dr6(dr6) | hw->host_db; /* the other half of it: quirk db-twice */
 	uint64_t dr[4];
 
 	if (payload == 0 && behind(v, 0xf1)) { /* ICEBP leaves DR6 alone; nothing else does */
@@ -222,13 +227,10 @@ static void host_interrupt(uint8_t vector)
 /* A #DB that came inside the switcher is of a MOV SS before the guest's INT3 or SYSCALL: held back by it still, as far as the guest can tell (P15, A25). */
 static void hold(struct vcpu *v)
 {
-	struct pvm_vcpu *hw = pvm_hw(v);
-
-	if (!hw->host_db)
+	if (!pvm_hw(v)->host_db)
 		return;
 	v->st.shadow = SHADOW_MOV_SS;
-	v->st.pending_dbg = hw->host_db;
-	hw->host_db = 0;
+	v->st.pending_dbg = pvm_hw(v)->host_db;
 }
 
 void pvm_decode(struct vcpu *v, uint64_t dr6)
@@ -252,6 +254,7 @@ void pvm_decode(struct vcpu *v, uint64_t dr6)
 	case VEC_NP: case VEC_SS: break;
 	case VEC_PF: decode_pf(v); break;
 	case VEC_DE: case VEC_BR: case VEC_NM: case VEC_MF: case VEC_AC: case VEC_XM: exception(v, (uint8_t)hw->trap_vector); break;
+	case PVM_VEC_LOST: e->kind = EXITK_UNKNOWN; break;
 	case VEC_MC:
 		raise_machine_check();
 		e->kind = EXITK_INTR;

@@ -2,29 +2,24 @@
 /* The PVM backend: no hardware help. Any x86-64 CPU can run it; the run function leaves by IRETQ to ring 3 and comes back by a trap. */
 #include "arch/x86/pvm/pvm.h"
 
-#include "arch/lib/fmt.h"
 #include "arch/lib/log.h"
 #include "arch/lib/string.h"
 #include "arch/x86/dbg_hw.h"
 #include "arch/x86/dbg_switch.h"
-#include "arch/x86/def/cpuid.h"
 #include "arch/x86/def/cr.h"
 #include "arch/x86/def/exitcode.h"
 #include "arch/x86/def/hypercall.h"
 #include "arch/x86/def/msr.h"
 #include "arch/x86/def/seg.h"
 #include "arch/x86/insn.h"
-#include "arch/x86/pmem.h"
 #include "arch/x86/pvm/area.h"
 #include "arch/x86/pvm/emul.h"
 #include "arch/x86/pvm/exit.h"
 #include "arch/x86/pvm/space.h"
 #include "arch/x86/traps.h"
+#include "vmm/cpuid.h"
 
 #define PVM_DBG_CAPS DBG_CAP_RING3
-
-#define DESC_KCODE 0x00af9b000000ffffull
-#define DESC_KDATA 0x00cf93000000ffffull
 
 /* RFLAGS that are virtual: hardware has IF=1 and IOPL=0, whatever the guest thinks. VIF and VIP: POPF cannot set them. */
 #define VIRTUAL_FLAGS (RFLAGS_IF | RFLAGS_IOPL | RFLAGS_VM | 3ull << 19)
@@ -34,7 +29,7 @@ extern const uint8_t pvm_syscall64[], pvm_syscall32[], pvm_stubs[], pvm_text_end
 static struct {
 	uint64_t cr0, cr4, efer;      /* the host's; cr4 without PGE: the guest's addresses are the direct map's too, and a global entry would stay */
 	uint64_t now_cr4, now_efer;   /* what the registers have: the guest's TSD and SCE are left there */
-	bool cpuid_faults, cpuid_amd, rdtscp;
+	bool cpuid_faults, cpuid_amd;
 } host;
 
 /* ---- probe, on and off ---- */
@@ -79,7 +74,6 @@ static bool pvm_cpu_on(struct cpu *c)
 	host.cr0 = read_cr0();
 	host.cr4 = host.now_cr4 = read_cr4() & ~CR4_PGE;
 	host.efer = host.now_efer = rdmsr(MSR_EFER) & ~EFER_SCE;
-	host.rdtscp = cpuid(0x80000001, 0).edx & CPUID_81_EDX_RDTSCP;
 	write_cr4(host.cr4);
 	lldt(0);
 	wrmsr(MSR_EFER, host.efer);
@@ -88,6 +82,7 @@ static bool pvm_cpu_on(struct cpu *c)
 	wrmsr(MSR_CSTAR, (uint64_t)(uintptr_t)pvm_syscall32);
 	wrmsr(MSR_SFMASK, ~RFLAGS_BIT1 & 0xffffffff);
 	wrmsr_safe(MSR_SYSENTER_CS, 0); /* #GP */
+	pvm_quirk_init(c);
 	find_cpuid_faulting();
 	cpuid_faulting(true);
 	log_printf("drover: pvm: guests run in ring 3, %s\n",
@@ -103,62 +98,14 @@ static void pvm_cpu_off(struct cpu *c)
 	write_cr4(host.cr4 | CR4_PGE);
 }
 
-/* ---- VMs and vcpus ---- */
-
-static bool pvm_vm_init(struct vm *vm)
-{
-	(void)vm;
-	return true;
-}
-
-static void pvm_vm_destroy(struct vm *vm)
-{
-	(void)vm;
-}
-
-static void pvm_vcpu_destroy(struct vcpu *v)
-{
-	struct pvm_vcpu *hw = pvm_hw(v);
-
-	pvm_mmu_destroy(v);
-	for (unsigned i = 0; i < PVM_VIEWS; i++)
-		pmem_free(hw->gdt[i], PVM_GDT_BYTES);
-	pmem_free(hw, sizeof(*hw));
-	v->hw = NULL;
-}
-
-static bool pvm_vcpu_init(struct vcpu *v)
-{
-	struct pvm_vcpu *hw = pmem_alloc(sizeof(*hw), PAGE_SIZE);
-	bool ok = hw != NULL;
-
-	v->hw = hw;
-	for (unsigned i = 0; ok && i < PVM_VIEWS; i++) {
-		hw->gdt[i] = pmem_alloc(PVM_GDT_BYTES, PAGE_SIZE);
-		ok = hw->gdt[i] != NULL;
-		if (ok) {
-			hw->gdt[i][PVM_KCODE / 8] = DESC_KCODE;
-			hw->gdt[i][PVM_KDATA / 8] = DESC_KDATA;
-		}
-	}
-	if (!ok || !pvm_mmu_init(v)) {
-		log_printf("drover: pvm: no memory for the shadow tables\n");
-		if (hw)
-			pvm_vcpu_destroy(v);
-		return false;
-	}
-	v->live = (struct vcpu_live){ .cr3 = &v->st.cr3, .efer = &v->st.efer, .cs_attr = (const uint16_t *)(const void *)&v->st.seg[SEG_CS].ar,
-				      .cpl = &v->st.cpl, .shadow = &hw->live_shadow };
-	pvm_gdt_rebuild(v);
-	return true;
-}
+/* ---- A vcpu on the CPU ---- */
 
 static void pvm_vcpu_load(struct vcpu *v, struct cpu *c)
 {
 	(void)c;
 	pvm_space_use(pvm_hw(v));
-	if (host.rdtscp)
-		wrmsr(MSR_TSC_AUX, v->st.tsc_aux); /* RDTSCP and RDPID read it */
+	if (cpuid_tsc_aux())
+		wrmsr(MSR_TSC_AUX, v->st.tsc_aux);
 }
 
 static void pvm_vcpu_put(struct vcpu *v, struct cpu *c)
@@ -171,49 +118,6 @@ static void pvm_flush(struct vm *vm)
 {
 	if (vm->vcpu && vm->vcpu->hw)
 		pvm_mmu_flush(vm->vcpu);
-}
-
-/* ---- State ---- */
-
-static const enum seg_index data_segs[4] = { SEG_DS, SEG_ES, SEG_FS, SEG_GS };
-
-static uint16_t *hw_sel(struct pvm_vcpu *hw, unsigned i)
-{
-	return i == 0 ? &hw->ds : i == 1 ? &hw->es : i == 2 ? &hw->fs : &hw->gs;
-}
-
-/* DS, ES, FS, GS are loaded by the guest itself; a selector that is still the one drover gave hardware stands for what st.seg has. */
-static void pvm_fetch(struct vcpu *v, uint32_t groups)
-{
-	struct pvm_vcpu *hw = pvm_hw(v);
-
-	if (!(groups & VST_SEG) || (v->st_dirty & VST_SEG))
-		return;
-	for (unsigned i = 0; i < 4; i++) {
-		if (*hw_sel(hw, i) != hw->known_sel[i])
-			v->st.seg[data_segs[i]] = pvm_seg_from_hw(v, *hw_sel(hw, i));
-		hw->known_sel[i] = *hw_sel(hw, i);
-	}
-	v->st.seg[SEG_FS].base = hw->fs_base;
-	v->st.seg[SEG_GS].base = hw->gs_base;
-}
-
-static void commit(struct vcpu *v)
-{
-	struct pvm_vcpu *hw = pvm_hw(v);
-
-	if (v->st_dirty & (VST_CS | VST_SEG)) {
-		vcpu_need(v, VST_SEG); /* with CS the view may be another, and data segments have to load there, too */
-		pvm_hw_segs(v);
-		for (unsigned i = 0; i < 4; i++)
-			hw->known_sel[i] = *hw_sel(hw, i);
-		hw->fs_base = v->st.seg[SEG_FS].base;
-		hw->gs_base = v->st.seg[SEG_GS].base;
-	}
-	if ((v->st_dirty & VST_MSR) && host.rdtscp)
-		wrmsr(MSR_TSC_AUX, v->st.tsc_aux);
-	v->st_dirty = 0;
-	v->dbg.vm_dirty = false;
 }
 
 /* ---- The run function ---- */
@@ -231,8 +135,8 @@ static bool prepare(struct vcpu *v)
 		return false;
 	if (v->exception.type != EVENT_NONE)
 		return false; /* delivered, and something more is due before the handler's first instruction */
-	if (delivered && v->want_intr_window && (v->rflags & RFLAGS_IF) && !v->st.shadow) {
-		v->exit.kind = EXITK_INTR_WINDOW;
+	if (delivered && !v->st.shadow && ((v->want_intr_window && (v->rflags & RFLAGS_IF)) || (v->want_nmi_window && !v->st.nmi_blocked))) {
+		v->exit.kind = EXITK_INTR_WINDOW; /* it comes at the handler's first instruction */
 		return false;
 	}
 	if (!pvm_canonical(v->rip)) { /* IRETQ would fault in the host */
@@ -319,12 +223,14 @@ static void take_area(struct vcpu *v)
 }
 
 /* What the guest's CR0, CR4 and EFER have to do with ring 3. TS, EM and MP must not stay: the host saves the FPU. Returns whether CR0 has to go back. */
-static bool guest_controls(const struct vcpu *v)
+static bool guest_controls(const struct vcpu *v, bool syscalls)
 {
 	bool user = v->st.cpl == 3;
 	uint64_t cr0 = host.cr0 | (v->st.cr0 & (CR0_TS | CR0_EM)) | (user ? v->st.cr0 & CR0_AM : 0);
-	uint64_t cr4 = host.cr4 | (user ? v->st.cr4 & CR4_TSD : 0), efer = host.efer | (v->st.efer & EFER_SCE);
+	uint64_t cr4 = host.cr4 | (user ? v->st.cr4 & CR4_TSD : 0), efer = host.efer | (syscalls ? v->st.efer & EFER_SCE : 0);
 
+	/* SYSCALL comes with the guest's RSP, so that a #DB in its wake needs a stack of its own; two #DBs need one below the other. */
+	pvm_area.idt[VEC_DB].ist = efer & EFER_SCE ? IST_DB : IST_NONE;
 	if (cr0 & CR0_EM)
 		cr0 &= ~CR0_MP;
 	if (cr4 != host.now_cr4)
@@ -347,7 +253,7 @@ static void pvm_run(struct vcpu *v, struct cpu *c)
 		return;
 	shadow = v->st.shadow != SHADOW_NONE;
 	if (v->st_dirty | v->dbg.vm_dirty)
-		commit(v);
+		pvm_commit(v);
 	hw->again = hw->again && v->rip == hw->entry_rip;
 	hw->entry_rip = v->rip;
 	hw->entry_rflags = rflags = v->rflags;
@@ -356,8 +262,9 @@ static void pvm_run(struct vcpu *v, struct cpu *c)
 	if (shadow)
 		rflags |= pvm_shadow_enter(v);
 	fill_area(v, rflags);
-	cr0 = guest_controls(v);
 	dr7 = v->dbg.vm_dr7;
+	/* Without: SYSCALL is #UD, and emulated. Where a MOV SS before it holds a #DB back, that is lost, as with any fault. */
+	cr0 = guest_controls(v, !pvm_quirk_db_twice || !(dbg_armed(dr7) || (rflags & RFLAGS_TF)));
 
 	/* From here to the write of DR7 behind the exit nothing of the direct map: the guest may watch these addresses as its own (P06). */
 	if (dbg_debugctl_zero_before(PVM_DBG_CAPS, &c->dbg, &v->dbg))
@@ -381,10 +288,8 @@ static void pvm_run(struct vcpu *v, struct cpu *c)
 		write_cr0(host.cr0);
 	v->exit.tsc = rdtsc();
 	take_area(v);
-	if (pvm_area.inside_db) {
-		hw->host_db = pvm_area.inside_db;
-		pvm_area.inside_db = 0;
-	}
+	hw->host_db = pvm_area.inside_db; /* of this exit, or nobody's: a fault drops what MOV SS held */
+	pvm_area.inside_db = 0;
 	pvm_decode(v, dr6);
 	if (shadow)
 		pvm_shadow_leave(v);
@@ -397,7 +302,9 @@ void pvm_inside(struct trapframe *tf)
 {
 	struct dbg_cpu *d = &this_cpu()->dbg;
 
-	if (tf->vector != VEC_DB || tf->rip < (uint64_t)(uintptr_t)pvm_stubs || tf->rip >= (uint64_t)(uintptr_t)pvm_text_end) {
+	uint64_t offset = tf->rip - (uint64_t)(uintptr_t)pvm_stubs;
+
+	if (tf->vector != VEC_DB || offset >= (uint64_t)(pvm_text_end - pvm_stubs)) {
 		tf->cs = GDT_KCODE;
 		trap_handle(tf);
 		return;
@@ -406,6 +313,11 @@ void pvm_inside(struct trapframe *tf)
 	pvm_area.inside_db |= dbg_payload_from_dr6(hw_read_dr(d, 6));
 	hw_write_dr(d, 6, DR6_INIT);
 	tf->rflags &= ~RFLAGS_TF;
+	if (offset == VEC_DB * PVM_STUB_SIZE && pvm_area.idt[VEC_DB].ist != IST_NONE) {
+		/* No CPU should: a second #DB at the first one's handler. Its frame lies on the first one's, and there is no way back to the guest. */
+		tf->vector = PVM_VEC_LOST;
+		tf->cs |= 3;
+	}
 }
 
 static void pvm_exit_ring(struct vcpu *v)
@@ -449,38 +361,6 @@ static void pvm_lbr_record(struct vcpu *v, uint64_t from, uint64_t to, bool even
 	(void)from;
 	(void)to;
 	(void)event;
-}
-
-static void pvm_dump(struct vcpu *v)
-{
-	const struct pvm_vcpu *hw = pvm_hw(v);
-
-	log_printf("drover: pvm: virtual CPL %u, trap 0x%lx error 0x%lx cr2 0x%lx\n", v->st.cpl, hw->trap_vector, hw->trap_error, hw->trap_cr2);
-	log_printf("drover:   hardware cs %04x ss %04x ds %04x es %04x fs %04x gs %04x fs base %016lx gs base %016lx\n", hw->cs, hw->ss, hw->ds, hw->es, hw->fs,
-		   hw->gs, hw->fs_base, hw->gs_base);
-	log_printf("drover:   cr0 %lx cr2 %lx cr3 %lx cr4 %lx efer %lx cs %04x ss %04x gdtr %lx/%x idtr %lx/%x\n", v->st.cr0, v->st.cr2, v->st.cr3, v->st.cr4,
-		   v->st.efer, v->st.seg[SEG_CS].sel, v->st.seg[SEG_SS].sel, v->st.gdtr.base, v->st.gdtr.limit, v->st.idtr.base, v->st.idtr.limit);
-}
-
-/* There is no control block; what stands in for the entry checks is what IRETQ insists on. */
-static unsigned pvm_audit(struct vcpu *v)
-{
-	const struct pvm_vcpu *hw = pvm_hw(v);
-	unsigned broken = 0;
-
-	if ((hw->cs & 3) != 3 || (hw->ss & 3) != 3) {
-		log_printf("drover: pvm: CS 0x%x or SS 0x%x is not of ring 3\n", hw->cs, hw->ss);
-		broken++;
-	}
-	if (!pvm_canonical(v->rip)) {
-		log_printf("drover: pvm: RIP is not canonical\n");
-		broken++;
-	}
-	if (dbg_ring3_dr7(v->dbg.dr, v->dbg.vm_dr7) != v->dbg.vm_dr7 && !v->dbg.held) {
-		log_printf("drover: pvm: DR7 0x%lx would watch the host\n", v->dbg.vm_dr7);
-		broken++;
-	}
-	return broken;
 }
 
 const struct backend pvm_backend = {

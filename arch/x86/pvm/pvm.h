@@ -49,6 +49,20 @@ static inline struct pvm_vcpu *pvm_hw(const struct vcpu *v)
 /* space.c. The PML4 entry for slot 511 of every shadow root. */
 uint64_t pvm_host_slot(void);
 
+/* vcpu.c. commit: the dirty state groups, before an entry. */
+bool pvm_vm_init(struct vm *vm);
+void pvm_vm_destroy(struct vm *vm);
+bool pvm_vcpu_init(struct vcpu *v);
+void pvm_vcpu_destroy(struct vcpu *v);
+void pvm_fetch(struct vcpu *v, uint32_t groups);
+void pvm_commit(struct vcpu *v);
+void pvm_dump(struct vcpu *v);
+unsigned pvm_audit(struct vcpu *v);
+
+/* quirk.c: at bring-up. db_twice: two #DBs may nest in the switcher. */
+extern bool pvm_quirk_db_twice;
+void pvm_quirk_init(struct cpu *c);
+
 /* seg.c: both views from the guest's GDT; gdt_changed: its bytes differ from the copy, and both have been rebuilt. */
 void pvm_gdt_rebuild(struct vcpu *v);
 bool pvm_gdt_changed(struct vcpu *v);

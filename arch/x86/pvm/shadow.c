@@ -85,7 +85,7 @@ void pvm_shadow_leave(struct vcpu *v)
 		v->rflags &= ~RFLAGS_TF;
 	if (db)
 		stepped(v);
-	else if (v->rip != hw->entry_rip) /* several have run, and nothing waited for the first of them */
-		vcpu_clear_shadow(v);
+	else if (v->rip != hw->entry_rip && hw->trap_vector < PVM_TRAP_SYSCALL) /* several have run, and nothing waited for the first of them */
+		vcpu_clear_shadow(v); /* not for SYSCALL, which takes along what is held (A25) */
 	hw->hidden_tf = false;
 }

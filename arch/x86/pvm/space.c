@@ -45,7 +45,6 @@ static uint64_t *pdpt;
 
 #define GATE 0x8e /* interrupt gate, present; DPL 0: INT n is #GP, and carried out by the guest's own table */
 #define GATE_DPL3 0xee
-#define STUB_SIZE 16
 
 static uint64_t *next_table(uint64_t *table, unsigned i)
 {
@@ -102,7 +101,7 @@ static uint8_t ist_of(unsigned vector)
 static void build_idt(void)
 {
 	for (unsigned i = 0; i < IDT_VECTORS; i++) {
-		uint64_t stub = (uint64_t)(uintptr_t)(pvm_stubs + i * STUB_SIZE);
+		uint64_t stub = (uint64_t)(uintptr_t)(pvm_stubs + i * PVM_STUB_SIZE);
 
 		pvm_area.idt[i] = (struct idt_gate){
 			.offset_lo = (uint16_t)stub, .sel = PVM_KCODE, .ist = ist_of(i), .type = i == VEC_BP || i == VEC_OF ? GATE_DPL3 : GATE,

@@ -212,6 +212,8 @@ pvm_trap_inside:
 	popq %rcx
 	popq %rbx
 	popq %rax
+	testb $3, 24(%rsp)		/* pvm_inside has made the guest's end of it */
+	jnz pvm_trap
 	addq $16, %rsp
 	iretq
 	.balign 4096, 0xcc
