@@ -78,6 +78,11 @@ void clgi(void);
 void stgi(void);
 void vmsave(uint64_t pa);
 
+static inline void step_over_store(volatile uint8_t *p)
+{
+	*p = 1;
+} /* this CPU combines the two (A34) */
+
 uint8_t touch8(const volatile uint8_t *p);
 
 #endif
