@@ -5,11 +5,22 @@
 
 #include "arch/x86/def/seg.h"
 #include "arch/x86/pvm/pvm.h"
-#include "vmm/decode.h"
+#include "vmm/fetch.h"
 
 static inline bool pvm_canonical(uint64_t a)
 {
 	return (uint64_t)((int64_t)(a << 16) >> 16) == a;
+}
+
+/* As fetch_window(), without a walk where the page is the last one's. */
+static inline const uint8_t *pvm_code(struct vcpu *v, unsigned *n)
+{
+	uint64_t at = v->rip - v->fetch.page; /* an empty cache has a page that no offset fits */
+
+	if (at > 4096 - DECODE_MAX_LEN || !fetch_cache_valid(v))
+		return fetch_window(v, n);
+	*n = DECODE_MAX_LEN;
+	return v->fetch.host + at;
 }
 
 /* ---- mem.c ---- */

@@ -8,6 +8,7 @@
 #include "arch/x86/def/seg.h"
 #include "arch/x86/insn.h"
 #include "arch/x86/pvm/area.h"
+#include "arch/x86/pvm/emul.h"
 #include "arch/x86/traps.h"
 #include "vmm/cpuid.h"
 #include "vmm/fetch.h"
@@ -89,7 +90,7 @@ static void decode_gp(struct vcpu *v)
 	struct exit *e = &v->exit;
 	struct decoded d;
 	unsigned n;
-	const uint8_t *p = fetch_window(v, &n);
+	const uint8_t *p = pvm_code(v, &n);
 
 	if (!p || !decode(p, n, fetch_decode_mode(v), &d))
 		return;
@@ -132,7 +133,7 @@ static void decode_ud(struct vcpu *v)
 {
 	struct decoded d;
 	unsigned n;
-	const uint8_t *p = fetch_window(v, &n);
+	const uint8_t *p = pvm_code(v, &n);
 
 	exception(v, VEC_UD);
 	if (!p || !decode(p, n, fetch_decode_mode(v), &d))
@@ -182,7 +183,7 @@ static bool behind(struct vcpu *v, uint8_t opcode)
 	const uint8_t *p;
 
 	v->rip = rip - 1;
-	p = fetch_window(v, &n);
+	p = pvm_code(v, &n);
 	if (p && *p == opcode)
 		return true;
 	v->rip = rip;

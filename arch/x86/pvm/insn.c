@@ -391,7 +391,7 @@ void pvm_emulate(struct vcpu *v)
 	unsigned n;
 
 	vcpu_need(v, VST_ALL & ~(uint32_t)VST_DBG);
-	p = fetch_window(v, &n);
+	p = pvm_code(v, &n);
 	if (!p || !decode(p, n, fetch_decode_mode(v), &d)) {
 		reflect(v);
 		return;
