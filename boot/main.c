@@ -34,7 +34,7 @@
 #include "vmm/backend.h"
 #include "vmm/vmm.h"
 
-extern const struct backend svm_backend, vmx_backend;
+extern const struct backend svm_backend, vmx_backend, pvm_backend;
 extern const uint8_t boot_start[], image_end[]; /* linker.ld */
 
 static struct bootinfo boot;
@@ -190,16 +190,21 @@ static void init_clock(void)
 
 static void choose_backend(void)
 {
-	static const struct backend *const table[] = { &svm_backend, &vmx_backend };
+	static const struct backend *const table[] = { [CHOOSE_SVM] = &svm_backend, [CHOOSE_VMX] = &vmx_backend, [CHOOSE_PVM] = &pvm_backend };
 	enum backend_verdict worst = BACKEND_ABSENT;
 
-	for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++) {
+	for (size_t i = CHOOSE_AUTO + 1; i < sizeof(table) / sizeof(table[0]); i++) {
 		const struct backend *b = table[i];
 		char reason[160] = "";
 		enum backend_verdict v;
 
-		if ((options.backend == CHOOSE_SVM && b != &svm_backend) || (options.backend == CHOOSE_VMX && b != &vmx_backend))
+		if (options.backend != CHOOSE_AUTO && options.backend != i)
 			continue;
+		if (options.backend == CHOOSE_AUTO && i == CHOOSE_PVM) {
+			if (worst != BACKEND_ABSENT)
+				break; /* said so: firmware's lock is to be found, not to be worked around */
+			log_printf("drover: no hardware virtualization: guests will run in ring 3\n");
+		}
 		v = b->probe(reason, sizeof(reason), options.fault[0] != '\0' ? options.fault : NULL);
 		if (v == BACKEND_OK) {
 			log_printf("drover: backend %s\n", b->name);

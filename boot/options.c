@@ -13,6 +13,8 @@ static bool set_backend(struct options *o, const char *v)
 		o->backend = CHOOSE_SVM;
 	else if (str_eq(v, "vmx"))
 		o->backend = CHOOSE_VMX;
+	else if (str_eq(v, "pvm"))
+		o->backend = CHOOSE_PVM;
 	else
 		return false;
 	return true;

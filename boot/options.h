@@ -7,12 +7,12 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum backend_choice { CHOOSE_AUTO, CHOOSE_SVM, CHOOSE_VMX };
+enum backend_choice { CHOOSE_AUTO, CHOOSE_SVM, CHOOSE_VMX, CHOOSE_PVM };
 
 #define OPTIONS_FAULT_MAX 24
 
 struct options {
-	enum backend_choice backend; /* backend=auto|svm|vmx */
+	enum backend_choice backend; /* backend=auto|svm|vmx|pvm */
 	uint16_t com;                /* com=0x3f8|com1|com2|none; 0: none */
 	uint16_t debugcon;           /* debugcon=0xe9|none; 0: none */
 	bool screen;                 /* screen=on|off */

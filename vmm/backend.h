@@ -25,7 +25,7 @@ struct slat_format {
 enum backend_verdict { BACKEND_OK, BACKEND_ABSENT, BACKEND_LOCKED, BACKEND_LACKS };
 
 struct backend {
-	const char *name;     /* "svm", "vmx" */
+	const char *name;     /* "svm", "vmx", "pvm" */
 	unsigned dbg_caps;    /* DBG_CAP_* */
 	/* Which of DBG_FEAT_GIVEN a guest can have on this CPU. feat: DBG_FEAT_* of the hardware. */
 	unsigned (*dbg_given)(const struct cpu *c, unsigned feat);
@@ -36,8 +36,9 @@ struct backend {
 	/* A branch of this vcpu's, for DEBUGCTL by software: the newest record. event: the delivery of one, not an instruction. */
 	void (*lbr_record)(struct vcpu *v, uint64_t from, uint64_t to, bool event);
 	const struct nested_ops *nested; /* NULL: a guest cannot be a hypervisor */
-	uint32_t guest_feature; /* HC_FEATURE_SVM or HC_FEATURE_VMX */
-	const struct slat_format *slat;
+	uint32_t guest_feature; /* HC_FEATURE_SVM, HC_FEATURE_VMX or HC_FEATURE_PVM */
+	const struct slat_format *slat; /* NULL: no second-level tables */
+	bool ring3;             /* the guest's kernel runs in ring 3: 64-bit guests only, which start so, by the image's note; less CPUID */
 
 	/* Can this CPU run it? On a refusal the reason names the missing thing ("VMX: CPU lacks unrestricted guest"). Changes nothing.
 	 * fault: the `fault=` option or NULL (test doubles at the MSR level). */
@@ -60,6 +61,8 @@ struct backend {
 	 * in step, invalidates st_valid (writes back nothing else). Interrupts are off; a pending host interrupt makes the guest exit with
 	 * EXITK_INTR and is taken when the caller opens interrupts. Must be cheap: an idle CPUID round trip through everything is <= 300 instructions. */
 	void (*run)(struct vcpu *v, struct cpu *c);
+	/* Carries out the instruction of an EXITK_RING exit. NULL: the backend has no such exits. */
+	void (*emulate)(struct vcpu *v);
 	/* Fill groups of v->st (and dbg.vm_dr6/vm_dr7 for VST_DBG) from the control block. */
 	void (*fetch)(struct vcpu *v, uint32_t groups);
 	/* Flush this VM's guest-physical translations before its next entry. */

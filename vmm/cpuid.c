@@ -40,6 +40,12 @@
 #define L6_EAX_ARAT B(2)
 #define X8_EBX (B(0) | B(2)) /* CLZERO, XSAVEERPTR */
 
+/* In ring 3 there is none of: V86 mode, SYSENTER (no gate into the virtual kernel), FSGSBASE (its bit of CR4 is the host's), SMAP, UMIP (ditto), EFER.FFXSR. */
+#define RING3_L1_EDX (B(1) | B(11))
+#define RING3_L7_EBX (L7_EBX_FSGSBASE | CPUID_7_EBX_SMAP)
+#define RING3_L7_ECX L7_ECX_UMIP
+#define RING3_X1_EDX (X1_EDX_FFXSR | B(1))
+
 #define NR_LEAVES 0x20u
 #define EXT 0x80000000u
 
@@ -132,6 +138,14 @@ static void build(void)
 	basic[1].special = basic[4].special = basic[7].special = basic[0xb].special = basic[0xd].special = ext[1].special = ext[0xa].special = ext[0x1d].special = true;
 }
 
+static void build_ring3(void)
+{
+	basic[1].r.edx &= ~RING3_L1_EDX;
+	basic[7].r.ebx &= ~RING3_L7_EBX;
+	basic[7].r.ecx &= ~RING3_L7_ECX;
+	ext[1].r.edx &= ~RING3_X1_EDX;
+}
+
 static uint64_t cr4_bits(void)
 {
 	const struct cpuid_regs *l1 = &basic[1].r, *l7 = &basic[7].r;
@@ -154,7 +168,7 @@ static uint64_t efer_bits(void)
 	       (edx & X1_EDX_FFXSR ? EFER_FFXSR : 0);
 }
 
-void cpuid_init(void)
+void cpuid_init(bool ring3)
 {
 	struct cpuid_regs l0 = cpuid(0, 0), l1 = cpuid(1, 0), l7 = { 0 };
 	unsigned pa_bits = 36;
@@ -168,6 +182,8 @@ void cpuid_init(void)
 	model.dbg_feat = (uint8_t)((l7.ebx & CPUID_7_EBX_RTM ? DBG_FEAT_RTM : 0) | (l7.ecx & CPUID_7_ECX_BLD ? DBG_FEAT_BLD : 0) |
 				   (model.amd ? DBG_FEAT_AMD : 0));
 	build();
+	if (ring3)
+		build_ring3();
 	if (cpuid(EXT, 0).eax >= EXT + 8)
 		pa_bits = ext[8].r.eax & 0xff;
 	model.pa_mask = (1ull << pa_bits) - 1;

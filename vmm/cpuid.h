@@ -8,8 +8,8 @@
 
 #include "vmm/vcpu.h"
 
-/* Builds the table. Once, before the first VM, with the host's XCR0 as it stays. */
-void cpuid_init(void);
+/* Builds the table. Once, before the first VM, with the host's XCR0 as it stays. ring3: what a guest's kernel cannot have there is left out. */
+void cpuid_init(bool ring3);
 
 /* The exit: carried out and skipped. */
 void cpuid_exit(struct vcpu *v);

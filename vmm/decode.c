@@ -62,6 +62,14 @@ static bool number(struct cursor *c, unsigned n, uint64_t *out)
 	return true;
 }
 
+static bool unsigned_imm(struct cursor *c, unsigned n, uint64_t *out)
+{
+	if (!number(c, n, out))
+		return false;
+	*out &= ~0ull >> (64 - 8 * n);
+	return true;
+}
+
 /* 16-bit addresses have their own registers. */
 static unsigned memory16(struct decoded *d, unsigned mod, unsigned rm)
 {
@@ -106,6 +114,31 @@ static bool memory(struct cursor *c, struct decoded *d, uint8_t modrm)
 	return number(c, disp, &d->disp);
 }
 
+static unsigned size_of(const struct cursor *c, bool byte)
+{
+	return byte ? 1 : c->rex & 8 ? 8 : (c->mode == DECODE_16) == c->opsize ? 4 : 2;
+}
+
+/* ModRM's operand: register or memory. */
+static bool operand(struct cursor *c, struct decoded *d, uint8_t modrm)
+{
+	d->gpr = (uint8_t)((modrm & 7) | (c->rex & 1) << 3);
+	d->op_size = (uint8_t)size_of(c, false);
+	return modrm >> 6 == 3 || memory(c, d, modrm);
+}
+
+/* 0F 00. */
+static bool decode_selector(struct cursor *c, struct decoded *d)
+{
+	uint8_t m;
+
+	if (!next(c, &m))
+		return false;
+	d->kind = DEC_SELECTOR;
+	d->reg = m >> 3 & 7;
+	return d->reg < 4 && operand(c, d, m);
+}
+
 /* 0F 01: a group by ModRM. */
 static bool decode_0f01(struct cursor *c, struct decoded *d)
 {
@@ -122,15 +155,43 @@ static bool decode_0f01(struct cursor *c, struct decoded *d)
 		d->reg = m & 7;
 		return true;
 	}
-	d->gpr = (uint8_t)((m & 7) | (c->rex & 1) << 3);
-	d->mem = m >> 6 != 3;
-	if ((m >> 3 & 7) == 6)
+	d->reg = m >> 3 & 7;
+	if (m == 0xf8 && c->mode == DECODE_64)
+		d->kind = DEC_SWAPGS;
+	else if (d->reg == 4)
+		d->kind = DEC_SMSW;
+	else if (d->reg == 6)
 		d->kind = DEC_LMSW;
-	else if ((m >> 3 & 7) == 7 && d->mem)
+	else if (d->reg == 7 && m >> 6 != 3)
 		d->kind = DEC_INVLPG;
+	else if (d->reg < 4 && m >> 6 != 3)
+		d->kind = DEC_TABLE;
 	else
 		return false;
-	return !d->mem || memory(c, d, m);
+	return operand(c, d, m);
+}
+
+/* LES, LDS, LSS, LFS, LGS: C4, C5, 0F B2, B4, B5. With a register C4 and C5 are VEX. */
+static bool decode_load_sreg(struct cursor *c, struct decoded *d, unsigned seg)
+{
+	uint8_t m;
+
+	d->kind = DEC_LOAD_SREG;
+	if (!next(c, &m) || m >> 6 == 3 || !operand(c, d, m))
+		return false;
+	d->reg = (uint8_t)seg;
+	d->gpr = (uint8_t)((m >> 3 & 7) | (c->rex & 4) << 1);
+	return true;
+}
+
+static bool decode_pop_sreg(const struct cursor *c, struct decoded *d, unsigned seg)
+{
+	d->kind = DEC_POP_SREG;
+	d->reg = (uint8_t)seg;
+	d->op_size = (uint8_t)(c->mode == DECODE_64 && !c->opsize ? 8 : size_of(c, false));
+	if (d->op_size == 4 && c->mode == DECODE_64)
+		d->op_size = 8; /* there is no such pop */
+	return true;
 }
 
 /* 0F 20-23. ModRM's mod is ignored: always registers. LOCK before MOV CR0 is AMD's way to CR8 outside 64-bit mode. */
@@ -157,15 +218,22 @@ static bool decode_0f(struct cursor *c, struct decoded *d)
 		return decode_mov(c, d, op);
 	if (c->lock)
 		return false;
+	d->op_size = (uint8_t)size_of(c, false);
 	switch (op) {
+	case 0x00: return decode_selector(c, d);
 	case 0x01: return decode_0f01(c, d);
+	case 0x05: d->kind = DEC_SYSCALL; return true;
 	case 0x06: d->kind = DEC_CLTS; return true;
+	case 0x07: d->kind = DEC_SYSRET; return true;
 	case 0x08: d->kind = DEC_INVD; return true;
 	case 0x09: d->kind = DEC_WBINVD; return true; /* with F3 too: WBNOINVD, which has the same intercept, or WBINVD where there is none */
 	case 0x30: d->kind = DEC_WRMSR; return true;
 	case 0x32: d->kind = DEC_RDMSR; return true;
 	case 0x33: d->kind = DEC_RDPMC; return true;
+	case 0xa1: case 0xa9: return decode_pop_sreg(c, d, op == 0xa1 ? SEG_FS : SEG_GS);
 	case 0xa2: d->kind = DEC_CPUID; return true;
+	case 0xb2: return decode_load_sreg(c, d, SEG_SS);
+	case 0xb4: case 0xb5: return decode_load_sreg(c, d, op == 0xb4 ? SEG_FS : SEG_GS);
 	}
 	return false;
 }
@@ -174,7 +242,6 @@ static bool decode_io(struct cursor *c, struct decoded *d, uint8_t op)
 {
 	static const uint8_t kind[] = { [0] = DEC_IN, [1] = DEC_OUT };
 	bool wide = op & 1, def32 = c->mode != DECODE_16;
-	uint8_t imm;
 
 	d->op_size = !wide ? 1 : (c->rex & 8) || def32 != c->opsize ? 4 : 2; /* REX.W wins over 66, and 64 bits mean 32 here */
 	if ((op & 0xfc) == 0x6c) {
@@ -183,7 +250,8 @@ static bool decode_io(struct cursor *c, struct decoded *d, uint8_t op)
 		return true;
 	}
 	d->kind = kind[op >> 1 & 1];
-	return op >= 0xec || next(c, &imm);
+	d->has_imm = op < 0xec;
+	return !d->has_imm || unsigned_imm(c, 1, &d->imm);
 }
 
 /* 88-8B, A0-A3, C6 and C7 /0, with an operand in memory. */
@@ -209,6 +277,66 @@ static bool decode_plain_mov(struct cursor *c, struct decoded *d, uint8_t op)
 	return !d->has_imm || ((m >> 3 & 7) == 0 && number(c, d->op_size == 8 ? 4 : d->op_size, &d->imm));
 }
 
+static bool decode_far(struct cursor *c, struct decoded *d, uint8_t op)
+{
+	uint8_t m;
+
+	if (op == 0xff) {
+		if (!next(c, &m) || m >> 6 == 3 || ((m >> 3 & 7) != 3 && (m >> 3 & 7) != 5))
+			return false;
+		d->kind = (m >> 3 & 7) == 5 ? DEC_JMPF : DEC_CALLF;
+		return operand(c, d, m);
+	}
+	d->kind = op == 0xea ? DEC_JMPF : DEC_CALLF;
+	return unsigned_imm(c, d->op_size, &d->imm) && unsigned_imm(c, 2, &d->disp);
+}
+
+static bool decode_mov_sreg(struct cursor *c, struct decoded *d)
+{
+	uint8_t m;
+
+	d->kind = DEC_MOV_SREG;
+	if (!next(c, &m) || !operand(c, d, m))
+		return false;
+	d->reg = m >> 3 & 7; /* REX.R is ignored */
+	return true;
+}
+
+static bool plain(struct decoded *d, enum decode_kind kind)
+{
+	d->kind = (uint8_t)kind;
+	return kind != DEC_NONE;
+}
+
+/* One byte, no LOCK. */
+static bool decode_one(struct cursor *c, struct decoded *d, uint8_t op)
+{
+	bool legacy = c->mode != DECODE_64;
+
+	d->op_size = (uint8_t)size_of(c, false);
+	switch (op) {
+	case 0x07: return legacy && decode_pop_sreg(c, d, SEG_ES);
+	case 0x17: return legacy && decode_pop_sreg(c, d, SEG_SS);
+	case 0x1f: return legacy && decode_pop_sreg(c, d, SEG_DS);
+	case 0x8e: return decode_mov_sreg(c, d);
+	case 0x90: return c->rep == 0xf3 && !(c->rex & 1) && plain(d, DEC_PAUSE);
+	case 0x9a: case 0xea: return legacy && decode_far(c, d, op);
+	case 0xc4: case 0xc5: return legacy && decode_load_sreg(c, d, op == 0xc4 ? SEG_ES : SEG_DS);
+	case 0xca: d->has_imm = true; d->kind = DEC_RETF; return unsigned_imm(c, 2, &d->imm);
+	case 0xcb: return plain(d, DEC_RETF);
+	case 0xcc: return plain(d, DEC_INT3);
+	case 0xcd: d->kind = DEC_INT; return unsigned_imm(c, 1, &d->imm);
+	case 0xce: return legacy && plain(d, DEC_INTO);
+	case 0xcf: return plain(d, DEC_IRET);
+	case 0xf1: return plain(d, DEC_ICEBP);
+	case 0xf4: return plain(d, DEC_HLT);
+	case 0xfa: return plain(d, DEC_CLI);
+	case 0xfb: return plain(d, DEC_STI);
+	case 0xff: return decode_far(c, d, op);
+	}
+	return false;
+}
+
 bool decode(const uint8_t *p, unsigned n, enum decode_mode mode, struct decoded *d)
 {
 	struct cursor c = { .p = p, .n = n, .mode = mode };
@@ -227,20 +355,13 @@ bool decode(const uint8_t *p, unsigned n, enum decode_mode mode, struct decoded 
 		ok = decode_io(&c, d, op);
 	else if ((op & 0xfc) == 0x88 || (op & 0xfc) == 0xa0 || (op & 0xfe) == 0xc6)
 		ok = decode_plain_mov(&c, d, op);
-	else {
-		d->kind = op == 0xf4 ? DEC_HLT : op == 0xf1 ? DEC_ICEBP : op == 0x90 && c.rep == 0xf3 && !(c.rex & 1) ? DEC_PAUSE : DEC_NONE;
-		ok = d->kind != DEC_NONE;
-	}
+	else
+		ok = decode_one(&c, d, op);
 	d->len = (uint8_t)c.at;
 	return ok;
 }
 
 /* ---- Flow ---- */
-
-static unsigned size_of(const struct cursor *c, bool byte)
-{
-	return byte ? 1 : c->rex & 8 ? 8 : (c->mode == DECODE_16) == c->opsize ? 4 : 2;
-}
 
 /* A ModRM operand that is locked if it is memory. ext: mask of the opcode extensions that do so, 0xff for a register there. imm: bytes behind it. */
 static bool locked(struct cursor *c, struct flow *f, unsigned ext, unsigned size, unsigned imm)

@@ -8,8 +8,19 @@
 
 enum decode_kind {
 	DEC_NONE, DEC_CPUID, DEC_RDMSR, DEC_WRMSR, DEC_HLT, DEC_VMMCALL, DEC_VMCALL, DEC_INVD, DEC_WBINVD, DEC_RDPMC, DEC_XSETBV, DEC_CLTS, DEC_LMSW,
-	DEC_INVLPG, DEC_PAUSE, DEC_ICEBP, DEC_IN, DEC_OUT, DEC_INS, DEC_OUTS, DEC_MOV_CR, DEC_MOV_DR, DEC_MOV, DEC_SVM,
-	DEC_NR /* DEC_MOV: between memory and a general register, or an immediate to memory */
+	DEC_INVLPG, DEC_PAUSE, DEC_ICEBP, DEC_IN, DEC_OUT, DEC_INS, DEC_OUTS, DEC_MOV_CR, DEC_MOV_DR, DEC_SVM,
+	DEC_MOV,        /* between memory and a general register, or an immediate to memory */
+	/* What a kernel that runs in ring 3 cannot do by itself (PVM) */
+	DEC_CLI, DEC_STI, DEC_SWAPGS, DEC_SYSCALL, DEC_SYSRET, DEC_IRET, DEC_RETF, DEC_INT3, DEC_INTO,
+	DEC_INT,        /* imm: the vector */
+	DEC_JMPF, DEC_CALLF, /* mem: the far pointer; else imm: offset, disp: selector */
+	DEC_MOV_SREG,   /* to reg, a SEG_*, or 6, 7 */
+	DEC_POP_SREG,
+	DEC_LOAD_SREG,  /* LES, LDS, LSS, LFS, LGS: reg; the far pointer's offset to gpr */
+	DEC_TABLE,      /* reg: 0 SGDT, 1 SIDT, 2 LGDT, 3 LIDT */
+	DEC_SELECTOR,   /* reg: 0 SLDT, 1 STR, 2 LLDT, 3 LTR */
+	DEC_SMSW,
+	DEC_NR
 };
 
 enum decode_mode { DECODE_16, DECODE_32, DECODE_64 }; /* code segment: default operand and address size */
@@ -24,14 +35,14 @@ struct decoded {
 	uint8_t len;       /* bytes, prefixes included */
 	uint8_t seg;       /* SEG_* of an override prefix, or DECODE_NO_SEG */
 	uint8_t addr_size; /* bytes: 2, 4, 8 */
-	uint8_t op_size;   /* bytes of an I/O access: 1, 2, 4; of a MOV: 8 too */
-	uint8_t reg, gpr;  /* MOV CR/DR: the control or debug register 0-15, the general one. LMSW and INVLPG: gpr when mod is 3. SVM: reg is ModRM.rm */
+	uint8_t op_size;   /* bytes of an I/O access: 1, 2, 4; of a MOV: 8 too; of what only PVM asks for: the operand size 2, 4, 8 */
+	uint8_t reg, gpr;  /* MOV CR/DR: the control or debug register 0-15, the general one. SVM: reg is ModRM.rm. Others: gpr when not mem */
 	bool write;        /* MOV CR/DR: to it. MOV: to memory */
 	bool rep;
 	bool mem;          /* the operand is in memory: base + (index << scale) + disp, cut to addr_size */
 	uint8_t base, index, scale; /* GPR_*, DECODE_NO_REG; base also DECODE_RIP: of the next instruction */
 	bool high8;        /* MOV: reg 4-7 are AH, CH, DH, BH */
-	bool has_imm;      /* MOV: imm, sign-extended, not reg */
+	bool has_imm;      /* MOV: imm, sign-extended, not reg. IN, OUT: the port. RETF: imm bytes of parameters */
 	uint64_t disp, imm;
 };
 

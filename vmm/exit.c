@@ -113,10 +113,10 @@ static __attribute__((noinline)) void stop(struct vcpu *v, enum exit_code code, 
 	vcpu_stop(v, code, "%s, rip=0x%lx", what, v->rip);
 }
 
-/* VMX: the exit has taken the NMI from the CPU and blocks others until an IRET, so the host's handler is called the way hardware would. */
+/* VMX, PVM: the exit has taken the NMI from the CPU and blocks others until an IRET, so the host's handler is called the way hardware would. */
 static void host_nmi(const struct vcpu *v)
 {
-	if (v->be->dbg_caps & DBG_CAP_EXIT_ZEROES_DEBUGCTL)
+	if (v->be->dbg_caps & (DBG_CAP_EXIT_ZEROES_DEBUGCTL | DBG_CAP_RING3))
 		raise_nmi();
 }
 
@@ -135,6 +135,7 @@ static inline __attribute__((always_inline)) void dispatch(struct vcpu *v)
 	case EXITK_INSN: exit_insn(v); return;
 	case EXITK_MEM: exit_mem(v); return;
 	case EXITK_NMI: host_nmi(v); return;
+	case EXITK_RING: v->be->emulate(v); return;
 	case EXITK_INTR: case EXITK_TIMER: run_timer(v); return; /* the host has had its interrupts; the next one in time for the guest's timer */
 	case EXITK_NONE: case EXITK_BUS_LOCK: return;
 	case EXITK_INTR_WINDOW: case EXITK_NMI_WINDOW:

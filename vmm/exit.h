@@ -29,6 +29,7 @@ enum exit_kind {
 	EXITK_TRIPLE,      /* shutdown */
 	EXITK_TIMER,       /* VMX preemption timer */
 	EXITK_BUS_LOCK,    /* a bus lock has been made (VMX); counted already */
+	EXITK_RING,        /* PVM: an instruction that ring 3 cannot do, of no kind above: be->emulate */
 	EXITK_ENTRY_FAIL,  /* hardware refused the entry; u.fail */
 	EXITK_UNKNOWN,     /* hw_reason is not one that drover asked for */
 	EXITK_NR

@@ -5,6 +5,7 @@
 #include "arch/x86/def/cr.h"
 #include "arch/x86/def/exitcode.h"
 #include "arch/x86/def/seg.h"
+#include "vmm/backend.h"
 #include "vmm/fetch.h"
 
 struct operands {
@@ -104,7 +105,7 @@ static void intercepted_db(struct vcpu *v, struct dbg_record r)
 		v->rflags |= RFLAGS_RF; /* its instruction has not run yet, and is not to hit again */
 }
 
-/* All exceptions exit during a step (step.c): the guest gets what it would have got, with the RFLAGS that it has. */
+/* All exceptions exit during a step (step.c), and always from ring 3 (PVM): the guest gets what it would have got, with the RFLAGS that it has. */
 static void caught(struct vcpu *v)
 {
 	const struct exit *e = &v->exit;
@@ -133,7 +134,7 @@ void exit_exception(struct vcpu *v)
 		vcpu_raise(v, VEC_AC, true, 0);
 		return;
 	default:
-		if (v->step.caught) {
+		if (v->step.caught || (v->be->dbg_caps & DBG_CAP_RING3)) {
 			caught(v);
 			return;
 		}

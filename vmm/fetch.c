@@ -144,10 +144,14 @@ static uint64_t reg(const struct vcpu *v, unsigned i)
 	return i < GPR_NR ? v->r[i] : 0;
 }
 
+unsigned fetch_operand_seg(const struct decoded *d)
+{
+	return d->seg != DECODE_NO_SEG ? d->seg : d->base == GPR_RSP || d->base == GPR_RBP ? SEG_SS : SEG_DS;
+}
+
 struct gva fetch_operand(struct vcpu *v, const struct decoded *d, uint64_t add)
 {
 	uint64_t a = (d->base == DECODE_RIP ? v->rip + d->len : reg(v, d->base)) + (reg(v, d->index) << d->scale) + d->disp + add;
-	unsigned seg = d->seg != DECODE_NO_SEG ? d->seg : d->base == GPR_RSP || d->base == GPR_RBP ? SEG_SS : SEG_DS;
 
-	return fetch_linear(v, seg, a & bytes_mask(d->addr_size));
+	return fetch_linear(v, fetch_operand_seg(d), a & bytes_mask(d->addr_size));
 }

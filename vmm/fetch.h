@@ -54,7 +54,9 @@ bool fetch_decode_once(struct vcpu *v, enum decode_kind a, enum decode_kind b, s
 
 /* The linear address of an offset that is cut to its address size, by segment seg (SEG_*) and what its mode makes of that. Limits are not looked at. */
 struct gva fetch_linear(struct vcpu *v, unsigned seg, uint64_t offset);
-/* Of d's operand in memory; d is at RIP. add: bytes that the instruction itself adds, signed (BTS and the like), or 0. */
+/* The segment (SEG_*) by which d reaches its operand in memory. */
+unsigned fetch_operand_seg(const struct decoded *d);
+/* Of that operand; d is at RIP. add: bytes that the instruction itself adds, signed (BTS and the like), or 0. */
 struct gva fetch_operand(struct vcpu *v, const struct decoded *d, uint64_t add);
 
 /* Forgets everything: the next fetch walks. */

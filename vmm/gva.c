@@ -60,8 +60,8 @@ bool gva_walk(struct vcpu *v, struct gva a, uint32_t access, struct walk_result 
 	return walk(&q, read_table, v, r);
 }
 
-/* The accessed and dirty bits that the access sets. One vcpu per VM: nobody else writes the tables meanwhile. */
-static void set_ad(struct vcpu *v, const struct walk_result *r, bool write)
+/* One vcpu per VM: nobody else writes the tables meanwhile. */
+void gva_set_ad(struct vcpu *v, const struct walk_result *r, bool write)
 {
 	for (unsigned i = 0; i < r->nr; i++) {
 		uint64_t want = r->value[i] | PTE_A;
@@ -88,7 +88,7 @@ bool gva_touch(struct vcpu *v, struct gva a, bool write, uint64_t *pa)
 		vcpu_raise_pf(v, a.v, r.error);
 		return false;
 	}
-	set_ad(v, &r, write);
+	gva_set_ad(v, &r, write);
 	*pa = r.pa;
 	return true;
 }
@@ -126,7 +126,7 @@ static enum gva_status pieces(struct vcpu *v, struct gva a, size_t n, bool write
 		done += part;
 	}
 	for (unsigned i = 0; i < nr; i++)
-		set_ad(v, &r[i], write);
+		gva_set_ad(v, &r[i], write);
 	if (nr < 2)
 		out[1] = (struct piece){ NULL, 0 };
 	return GVA_OK;

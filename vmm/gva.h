@@ -8,6 +8,8 @@
 
 /* Where does the guest's code or data at a linear address lie? access: WALK_W, WALK_U, WALK_I. False: r->error is the #PF code. */
 bool gva_walk(struct vcpu *v, struct gva a, uint32_t access, struct walk_result *r);
+/* The accessed and dirty bits that an access through the entries of that walk sets. */
+void gva_set_ad(struct vcpu *v, const struct walk_result *r, bool write);
 
 /* Host pointer to n bytes at a physical address as what runs sees it, which a nested guest need not see where the guest does. All in one page. NULL: no
  * memory there. */

@@ -7,11 +7,13 @@
 
 #include "arch/lib/fmt.h"
 #include "arch/lib/string.h"
+#include "vmm/boot64.h"
 
 #define EM_386 3
 #define EM_X86_64 62
 #define ET_EXEC 2
 #define PT_LOAD 1
+#define PT_NOTE 4
 
 #define MB_SEARCH 8192u
 #define MB_MAGIC 0x1badb002u
@@ -159,21 +161,57 @@ static bool read_segments(const struct why *w, const struct elf *e, uint64_t ram
 }
 
 /* ELF's entry is a virtual address; multiboot jumps with paging off. An image that is linked elsewhere than loaded is translated. */
-static bool find_entry(const struct why *w, const struct elf *e, struct loader_image *out)
+static bool translate_entry(const struct why *w, uint64_t va, const struct loader_image *im, uint32_t *entry)
 {
-	for (unsigned i = 0; i < out->nr; i++) {
-		const struct loader_segment *s = &out->seg[i];
+	for (unsigned i = 0; i < im->nr; i++) {
+		const struct loader_segment *s = &im->seg[i];
 
-		if (e->entry >= s->va && e->entry - s->va < s->memsz) {
-			uint64_t at = e->entry - s->va + s->pa;
+		if (va >= s->va && va - s->va < s->memsz) {
+			uint64_t at = va - s->va + s->pa;
 
 			if (at >> 32)
 				return refuse(w, "its entry point 0x%lx lies above 4 GiB", at);
-			out->entry = (uint32_t)at;
+			*entry = (uint32_t)at;
 			return true;
 		}
 	}
-	return refuse(w, "its entry point 0x%lx lies outside all segments", e->entry);
+	return refuse(w, "its entry point 0x%lx lies outside all segments", va);
+}
+
+/* The notes of one segment: name and type, each padded to 4 bytes. Other notes than ours may say what they like. False: ours lies. */
+static bool read_notes(const struct why *w, const struct elf *e, uint64_t at, uint64_t size, struct loader_image *out)
+{
+	uint64_t end = at + size;
+
+	while (end - at >= 12) {
+		uint64_t name = get(e->p, at, 4), desc = get(e->p, at + 4, 4), type = get(e->p, at + 8, 4);
+		uint64_t name_at = at + 12, desc_at = name_at + ((name + 3) & ~3ull), next = desc_at + ((desc + 3) & ~3ull);
+
+		if (next > end)
+			return true;
+		if (type == BOOT64_NOTE_TYPE && desc == 8 && name == sizeof(BOOT64_NOTE_NAME) &&
+		    memcmp(e->p + name_at, BOOT64_NOTE_NAME, sizeof(BOOT64_NOTE_NAME)) == 0)
+			return translate_entry(w, get(e->p, desc_at, 8), out, &out->entry64);
+		at = next;
+	}
+	return true;
+}
+
+static bool find_entry64(const struct why *w, const struct elf *e, struct loader_image *out)
+{
+	for (unsigned i = 0; i < e->phnum; i++) {
+		uint64_t at = e->phoff + (uint64_t)i * e->phsize;
+		struct loader_segment s;
+
+		if (get(e->p, at, 4) != PT_NOTE)
+			continue;
+		s = read_segment(e, at);
+		if (!range_ok(s.offset, s.filesz, e->len))
+			return refuse(w, "truncated: its notes lie outside the file of 0x%lx bytes", e->len);
+		if (!read_notes(w, e, s.offset, s.filesz, out))
+			return false;
+	}
+	return true;
 }
 
 bool loader_check(const uint8_t *file, uint64_t len, uint64_t ram, struct loader_image *out, char *why, size_t cap)
@@ -182,7 +220,8 @@ bool loader_check(const uint8_t *file, uint64_t len, uint64_t ram, struct loader
 	struct elf e = { .p = file, .len = len };
 
 	memset(out, 0, sizeof(*out));
-	return read_header(&w, &e) && find_multiboot(&w, &e) && read_segments(&w, &e, ram, out) && find_entry(&w, &e, out);
+	return read_header(&w, &e) && find_multiboot(&w, &e) && read_segments(&w, &e, ram, out) && translate_entry(&w, e.entry, out, &out->entry) &&
+	       find_entry64(&w, &e, out);
 }
 
 void loader_place(const uint8_t *file, const struct loader_image *im, uint8_t *ram)

@@ -17,6 +17,7 @@ struct loader_segment {
 
 struct loader_image {
 	uint32_t entry;   /* guest-physical */
+	uint32_t entry64; /* ditto, of the 64-bit entry that a note names (boot64.h); 0: none */
 	uint64_t end;     /* one past the highest byte */
 	unsigned nr;
 	struct loader_segment seg[LOADER_MAX_SEGMENTS];

@@ -15,9 +15,9 @@
 #include "vmm/fetch.h"
 #include "vmm/gva.h"
 #include "vmm/run.h"
+#include "vmm/syscall.h"
 
 #define LINE 64u /* bytes: an access across two of them locks the bus */
-#define SYSRET_FLAGS 0x3c7fd7ull
 
 /* ---- Branch records ---- */
 
@@ -82,22 +82,6 @@ static void look(struct vcpu *v, struct flow *f)
 	s->lock = locks_bus(v, f);
 }
 
-static void flat(struct vcpu *v, enum seg_index i, uint16_t sel, uint32_t ar)
-{
-	v->st.seg[i] = (struct seg){ .sel = sel, .ar = ar, .limit = 0xffffffff };
-}
-
-/* CS and SS as SYSCALL and SYSRET load them: flat, from no table. */
-static void flat_code(struct vcpu *v, uint16_t cs, uint16_t ss, unsigned cpl, bool long64)
-{
-	uint32_t dpl = cpl << 5;
-
-	flat(v, SEG_CS, (uint16_t)(cs | cpl), (long64 ? SEG_AR_CODE64 : SEG_AR_CODE32) | dpl);
-	flat(v, SEG_SS, (uint16_t)(ss | cpl), SEG_AR_DATA32 | dpl);
-	v->st.cpl = (uint8_t)cpl;
-	vcpu_dirty(v, VST_CS);
-}
-
 /* SYSCALL and SYSRET look at the TF that they leave behind (A21), so a hidden one would be lost or seen: carried out by software. False: a case that
  * hardware shall judge, since it faults. */
 static bool system_call(struct vcpu *v, const struct flow *f)
@@ -112,22 +96,12 @@ static bool system_call(struct vcpu *v, const struct flow *f)
 	if (!(long64 || compat) || !(st->efer & EFER_SCE) || v->step.pair)
 		return false;
 	if (f->kind == FLOW_SYSCALL) {
-		v->r[GPR_RCX] = v->rip + f->d.len;
-		v->r[GPR_R11] = v->rflags & ~RFLAGS_RF;
-		v->rip = compat ? st->cstar : st->lstar;
-		flat_code(v, (uint16_t)(st->star >> 32 & 0xfffc), (uint16_t)((st->star >> 32 & 0xfffc) + 8), 0, true);
-		v->rflags &= ~(st->sfmask | RFLAGS_RF);
+		syscall_enter(v, f->d.len, compat);
 	} else {
-		uint16_t base = (uint16_t)(st->star >> 48 & 0xfffc);
-		bool to64 = f->d.op_size == 8;
-
 		if (vcpu_cpl(v) != 0 || !is_canonical(v->r[GPR_RCX]))
 			return false;
-		v->rip = to64 ? v->r[GPR_RCX] : v->r[GPR_RCX] & 0xffffffff;
-		flat_code(v, (uint16_t)(to64 ? base + 16 : base), (uint16_t)(base + 8), 3, to64);
-		v->rflags = (v->r[GPR_R11] & SYSRET_FLAGS) | RFLAGS_BIT1;
+		syscall_return(v, f->d.op_size == 8);
 	}
-	v->rflags |= RFLAGS_BIT1;
 	record(v, v->rip, false);
 	vcpu_clear_shadow(v);
 	if (v->rflags & RFLAGS_TF) /* a taken branch: whatever BTF says (A30) */

@@ -46,6 +46,7 @@ const char *exit_name(enum exit_kind k)
 	case EXITK_TRIPLE: return "triple fault";
 	case EXITK_TIMER: return "timer";
 	case EXITK_BUS_LOCK: return "bus lock";
+	case EXITK_RING: return "ring 3";
 	case EXITK_ENTRY_FAIL: return "entry failed";
 	case EXITK_UNKNOWN: return "unknown";
 	case EXITK_NR: break;

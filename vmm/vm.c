@@ -11,6 +11,7 @@
 #include "arch/x86/tsc.h"
 #include "vmm/acpitab.h"
 #include "vmm/backend.h"
+#include "vmm/boot64.h"
 #include "vmm/bus.h"
 #include "vmm/fpu.h"
 #include "vmm/loader.h"
@@ -50,6 +51,15 @@ static bool load_image(struct vm *vm, const struct vm_config *cfg)
 		return false;
 	}
 	vcpu_reset(vm->vcpu, im.entry);
+	if (vm->be->ring3) {
+		if (!im.entry64) {
+			log_printf("drover: vm %s: cannot load its module: no note names a 64-bit entry, and the %s backend has no other\n", vm->name,
+				   vm->be->name);
+			return false;
+		}
+		boot64_build(vm->vcpu, vm->ram);
+		vm->vcpu->rip = im.entry64;
+	}
 	vm->vcpu->r[GPR_RAX] = MBINFO_MAGIC;
 	vm->vcpu->r[GPR_RBX] = info;
 	return true;
@@ -84,8 +94,8 @@ static struct vm *alloc_parts(const struct vm_config *cfg, const struct backend 
 	bus_init(&p->bus, tag);
 	p->vcpu.be = be;
 	/* DR6.BLD can be 0 in such a VM, which the register may not hold: the guest never has it (P01). */
-	vm->debugctl_emulate = p->vcpu.dbg.soft = cfg->debugctl_emulate;
-	p->vcpu.dbg.policy = (uint8_t)(cfg->debugctl_emulate ? DBG_TRAPPED : cfg->dbg_policy);
+	vm->debugctl_emulate = p->vcpu.dbg.soft = cfg->debugctl_emulate && !be->ring3;
+	p->vcpu.dbg.policy = (uint8_t)(vm->debugctl_emulate || be->ring3 ? DBG_TRAPPED : cfg->dbg_policy);
 	p->vcpu.vm = vm;
 	p->vcpu.apic.min_period = tsc_from_us(VLAPIC_MIN_PERIOD_US);
 	p->vcpu.peer = &p->vcpu;
@@ -107,8 +117,9 @@ static bool alloc_memory(struct vm *vm, uint64_t size)
 	}
 	vm->ram_size = size;
 	vm->ram_hpa = virt_to_phys(vm->ram);
-	vm->slat_root = slat_build(vm->be->slat, vm->ram_hpa, size);
-	if (!vm->slat_root || !fpu_init(vm->vcpu)) {
+	if (vm->be->slat)
+		vm->slat_root = slat_build(vm->be->slat, vm->ram_hpa, size);
+	if ((vm->be->slat && !vm->slat_root) || !fpu_init(vm->vcpu)) {
 		log_printf("drover: vm %s: the host is out of memory\n", vm->name);
 		return false;
 	}
@@ -155,7 +166,8 @@ void vm_destroy(struct vm *vm)
 	if (vm->hw)
 		vm->be->vm_destroy(vm);
 	fpu_destroy(vm->vcpu);
-	slat_free(vm->be->slat, vm->slat_root);
+	if (vm->be->slat)
+		slat_free(vm->be->slat, vm->slat_root);
 	if (vm->ram)
 		pmem_free(vm->ram, vm->ram_size);
 	pmem_free(p, sizeof(*p));

@@ -87,6 +87,34 @@ uint64_t dbg_eff_dr7(const struct dbg_vcpu *v)
 	return dr7 | v->held_dr7;
 }
 
+/* A range that does not wrap and lies in one half: the lower, or the upper below the host's. */
+static bool ring3_range_ok(uint64_t first, uint64_t last)
+{
+	if (last < first)
+		return false;
+	return last < 0x800000000000ull || (first >= 0xffff800000000000ull && last < DBG_RING3_HOST_BASE);
+}
+
+uint64_t dbg_ring3_dr7(const uint64_t dr[4], uint64_t dr7)
+{
+	dr7 &= ~DR7_GD;
+	for (unsigned i = 0; i < 4; i++)
+		if (DR7_RW(dr7, i) == DR_RW_IO || !ring3_range_ok(dr[i] & ~7ull, dr[i] + 7))
+			dr7 &= ~(DR7_ENABLE(i) | DR7_RWLEN(i));
+	return dr7;
+}
+
+uint64_t dbg_hw_dr7(unsigned caps, const struct dbg_vcpu *v)
+{
+	uint64_t dr[4];
+
+	if (!(caps & DBG_CAP_RING3))
+		return dbg_eff_dr7(v);
+	for (unsigned i = 0; i < 4; i++)
+		dr[i] = dbg_eff_dr(v, i);
+	return dbg_ring3_dr7(dr, dbg_eff_dr7(v));
+}
+
 uint32_t dbg_eff_mask(const struct dbg_vcpu *v, unsigned slot)
 {
 	return v->held >> slot & 1 ? 0 : v->mask[slot];
@@ -369,7 +397,7 @@ static uint64_t want_vm_debugctl(unsigned caps, const struct dbg_cpu *c, const s
 
 static bool fields_differ(unsigned caps, const struct dbg_cpu *c, const struct dbg_vcpu *v)
 {
-	return v->vm_dr7 != dbg_eff_dr7(v) || v->vm_intercept != (v->state != DBG_LIVE) || ((caps & DBG_CAP_VM_DR6) && v->vm_dr6 != want_vm_dr6(v)) ||
+	return v->vm_dr7 != dbg_hw_dr7(caps, v) || v->vm_intercept != (v->state != DBG_LIVE) || ((caps & DBG_CAP_VM_DR6) && v->vm_dr6 != want_vm_dr6(v)) ||
 	       v->vm_debugctl != want_vm_debugctl(caps, c, v);
 }
 
@@ -440,7 +468,7 @@ unsigned dbg_plan_leave(unsigned caps, const struct dbg_cpu *c, const struct dbg
 void dbg_vm_fields(unsigned caps, const struct dbg_cpu *c, struct dbg_vcpu *v)
 {
 	v->vm_dr6 = caps & DBG_CAP_VM_DR6 ? want_vm_dr6(v) : DR6_INIT; /* not there: always the same, so that the run loop need not ask */
-	v->vm_dr7 = dbg_eff_dr7(v);
+	v->vm_dr7 = dbg_hw_dr7(caps, v);
 	v->vm_intercept = v->state != DBG_LIVE;
 	v->vm_debugctl = want_vm_debugctl(caps, c, v);
 	v->vm_lbrv = (caps & DBG_CAP_LBRV) && v->vm_debugctl != 0; /* S12: only for a guest that uses it */

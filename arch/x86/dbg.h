@@ -17,6 +17,11 @@
 #define DBG_CAP_LBRV (1u << 5)        /* DEBUGCTL is switched while vm_lbrv asks for it, where the CPU can (SVM, rule S07) */
 #define DBG_CAP_PENDING (1u << 6)     /* traps can be raised through a pending-debug field (VMX, rule V13) */
 
+#define DBG_CAP_RING3 (1u << 7)       /* nothing is switched: the guest's kernel is in ring 3, in one linear address space with a part of the host (PVM) */
+
+/* With DBG_CAP_RING3: linear addresses from here on are the host's in each address space. */
+#define DBG_RING3_HOST_BASE 0xffffff8000000000ull
+
 /* Which optional debug features the vcpu's CPU model has. RTM and BLD follow the hardware's registers, AMD the
  * vendor, the others what the backend can give. */
 #define DBG_FEAT_RTM (1u << 0)
@@ -197,6 +202,13 @@ void dbg_release_all(struct dbg_vcpu *v);
 uint64_t dbg_eff_dr(const struct dbg_vcpu *v, unsigned slot);
 uint64_t dbg_eff_dr7(const struct dbg_vcpu *v);
 uint32_t dbg_eff_mask(const struct dbg_vcpu *v, unsigned slot);
+/* What DR7 may hold while a guest's kernel runs in ring 3: without GD, since MOV DR traps there anyway and a #DB of the host's own MOV DR must not be (P02);
+ * without the I/O slots, which are matched in emulation (P08); and without each slot that could hit outside of the guest's addresses. Of such a one nothing
+ * stays, not even its type (P03, P21). Hardware aligns the start down and watches up to 8 bytes, so that [addr & ~7, addr + 7] has to be the guest's whole, whatever LEN
+ * says (P03-P05). Pure; dr: as in hardware. */
+uint64_t dbg_ring3_dr7(const uint64_t dr[4], uint64_t dr7);
+/* The DR7 that hardware has to hold while this guest runs: the effective one, with DBG_CAP_RING3 what that leaves of it. */
+uint64_t dbg_hw_dr7(unsigned caps, const struct dbg_vcpu *v);
 /* Takes the debugger's part out of a payload and returns it: B bits of held slots. The rest is the guest's; 0: it gets no #DB. */
 uint32_t dbg_route(const struct dbg_vcpu *v, uint32_t *payload);
 

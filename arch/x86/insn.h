@@ -182,6 +182,11 @@ static inline void lidt(const struct desc_ptr *p)
 	__asm__ volatile("lidt %0" : : "m"(*p));
 }
 
+static inline void lldt(uint16_t sel)
+{
+	__asm__ volatile("lldt %0" : : "r"(sel) : "memory");
+}
+
 static inline void ltr(uint16_t sel)
 {
 	__asm__ volatile("ltr %0" : : "r"(sel) : "memory");
@@ -320,6 +325,18 @@ static inline uint8_t touch8(const volatile uint8_t *p)
 
 	__asm__ volatile("movb (%1), %0" : "=q"(v) : "r"(p) : "memory"); /* what the #DB handler counts must be read after it */
 	return v;
+}
+
+/* Stores to *p with TF set, for pvm/quirk.c; the #DB handler clears TF in its frame. */
+static inline void step_over_store(volatile uint8_t *p)
+{
+	__asm__ volatile("pushfq\n\t"
+			 "orq $0x100, (%%rsp)\n\t"
+			 "popfq\n\t"
+			 "movb $1, (%0)\n\t"
+			 "nop\n\t"
+			 "nop"
+			 : : "r"(p) : "memory", "cc");
 }
 
 /* Runs two NOPs and a jump with TF set, for dbg_probe.c. The #DB handler clears TF in its frame. Returns where the jump goes to. */

@@ -48,12 +48,16 @@ static unsigned kind_of(const cs_insn *in, const struct head *h)
 
 	if (in->id == X86_INS_NOP || in->id == X86_INS_XCHG || in->id == X86_INS_PAUSE)
 		return op[0] == 0x90 && h->rep == 0xf3 && !(h->rex & 1) ? DEC_PAUSE : DEC_NONE;
+	if (in->id == X86_INS_SWAPGS && h->mode != DECODE_64)
+		return DEC_NONE; /* #UD there */
 	for (unsigned i = 0; i < sizeof(same) / sizeof(same[0]); i++)
 		if (same[i].id == in->id)
 			return same[i].kind;
 	if ((in->id == X86_INS_MOV || in->id == X86_INS_MOVABS) &&
 	    ((op[0] & 0xfc) == 0xa0 || (((op[0] & 0xfc) == 0x88 || (op[0] & 0xfe) == 0xc6) && op[1] < 0xc0)))
 		return DEC_MOV;
+	if (sreg_kind(in, op) != DEC_NONE)
+		return sreg_kind(in, op);
 	if (in->id == X86_INS_MOV && op[0] == 0x0f && (op[1] & 0xfc) == 0x20)
 		return op[1] & 1 ? DEC_MOV_DR : DEC_MOV_CR;
 	return DEC_NONE;
@@ -127,6 +131,53 @@ static void check_mov(const cs_x86 *x, const cs_insn *in, const struct decoded *
 		FUZZ_CHECK(capstone_gpr(r->reg) == d->reg + (d->high8 ? 0x100u : 0), "%s %s, but register %u", in->mnemonic, in->op_str, d->reg);
 }
 
+/* A segment register's number as the manuals have it. */
+static unsigned seg_of(unsigned reg)
+{
+	static const unsigned id[6] = { X86_REG_ES, X86_REG_CS, X86_REG_SS, X86_REG_DS, X86_REG_FS, X86_REG_GS };
+
+	for (unsigned i = 0; i < 6; i++)
+		if (id[i] == reg)
+			return i;
+	return 0xff;
+}
+
+static bool is_ring(unsigned kind)
+{
+	return kind == DEC_MOV_SREG || kind == DEC_LOAD_SREG || kind == DEC_TABLE || kind == DEC_SELECTOR || kind == DEC_SMSW || kind == DEC_LMSW ||
+	       kind == DEC_INVLPG || kind == DEC_JMPF || kind == DEC_CALLF;
+}
+
+/* ModRM's operand of what only a kernel in ring 3 needs, the segment register, the immediate. */
+static void check_ring(const cs_x86 *x, const cs_insn *in, const struct decoded *d, const struct head *h)
+{
+	uint64_t mask = d->addr_size == 8 ? ~0ull : (1ull << 8 * d->addr_size) - 1;
+	unsigned wide = h->rex & 8 ? 8 : (h->mode == DECODE_16) == h->opsize ? 4 : 2;
+
+	if (d->kind == DEC_MOV_SREG || d->kind == DEC_POP_SREG)
+		FUZZ_CHECK(seg_of(x->operands[0].reg) == d->reg, "%s %s, but segment register %u", in->mnemonic, in->op_str, d->reg);
+	if (d->kind == DEC_INT)
+		FUZZ_CHECK((x->operands[0].imm & 0xff) == (int64_t)d->imm, "%s %s, but vector 0x%llx", in->mnemonic, in->op_str, (unsigned long long)d->imm);
+	if (d->kind == DEC_RETF && d->has_imm)
+		FUZZ_CHECK((x->operands[0].imm & 0xffff) == (int64_t)d->imm, "%s %s, but 0x%llx", in->mnemonic, in->op_str, (unsigned long long)d->imm);
+	if (is_ring(d->kind) || d->kind == DEC_IRET || d->kind == DEC_RETF || d->kind == DEC_SYSRET)
+		FUZZ_CHECK(d->op_size == wide, "%s %s, but %u bytes, not %u", in->mnemonic, in->op_str, d->op_size, wide);
+	if (!is_ring(d->kind))
+		return;
+	for (unsigned i = 0; i < x->op_count; i++) {
+		const cs_x86_op *m = &x->operands[i];
+
+		if (m->type == X86_OP_MEM) {
+			FUZZ_CHECK(d->mem && ((uint64_t)m->mem.disp & mask) == (d->disp & mask), "%s %s, but displacement 0x%llx", in->mnemonic, in->op_str,
+				   (unsigned long long)d->disp);
+			FUZZ_CHECK(gpr_of(m->mem.base) == d->base && gpr_of(m->mem.index) == d->index, "%s %s, but base %u, index %u", in->mnemonic,
+				   in->op_str, d->base, d->index);
+		} else if (m->type == X86_OP_REG && seg_of(m->reg) == 0xff) {
+			FUZZ_CHECK(gpr_of(m->reg) == d->gpr, "%s %s, but register %u", in->mnemonic, in->op_str, d->gpr);
+		}
+	}
+}
+
 /* Operands, as far as Capstone tells them. */
 static void check_operands(const cs_insn *in, const struct decoded *d, const struct head *h)
 {
@@ -140,6 +191,7 @@ static void check_operands(const cs_insn *in, const struct decoded *d, const str
 			   d->write);
 	}
 	check_io(x, in, d, h);
+	check_ring(x, in, d, h);
 	if (d->kind == DEC_MOV)
 		check_mov(x, in, d, h);
 	FUZZ_CHECK(d->kind != DEC_LMSW || d->mem == (op[2] < 0xc0), "%s %s, but memory %u", in->mnemonic, in->op_str, d->mem);
@@ -157,7 +209,8 @@ static void normalize(uint8_t *p, unsigned n, const struct head *h)
 /* Capstone 4 knows no MOV with both 66 and a repeat prefix in some forms, and refuses control and debug registers that only fault (CR1, DR8); the decoder leaves that to who emulates. */
 static bool no_such_register(const struct decoded *d)
 {
-	return (d->kind == DEC_MOV_CR && d->reg != 0 && d->reg != 2 && d->reg != 3 && d->reg != 4 && d->reg != 8) || (d->kind == DEC_MOV_DR && d->reg >= 8);
+	return (d->kind == DEC_MOV_CR && d->reg != 0 && d->reg != 2 && d->reg != 3 && d->reg != 4 && d->reg != 8) || (d->kind == DEC_MOV_DR && d->reg >= 8) ||
+	       (d->kind == DEC_MOV_SREG && (d->reg == 1 || d->reg > 5));
 }
 
 /* What Capstone 4 has no rule for, by the manuals. LOCK: #UD on all that the decoder knows, but before MOV CR it is AMD's way to CR8-15. VMCALL and XSETBV:
@@ -199,7 +252,8 @@ static void against_capstone(uint8_t *p, unsigned n, enum decode_mode mode, bool
 		FUZZ_CHECK(d->kind == kind, "mode %u: %s %s is kind %u, not %u", mode, in->mnemonic, in->op_str, kind, d->kind);
 		check_operands(in, d, &h);
 	} else if (ok) {
-		FUZZ_CHECK(no_such_register(d) || (d->kind == DEC_MOV && h.rep && h.opsize), "mode %u: kind %u, but Capstone knows no such instruction", mode, d->kind);
+		/* SDM "REX Prefixes": REX.R is ignored where ModRM names a segment register; Capstone counts it. */
+		FUZZ_CHECK(no_such_register(d) || (d->kind == DEC_MOV_SREG && (h.rex & 4)) || ((d->kind == DEC_MOV || is_ring(d->kind)) && h.rep && h.opsize), "mode %u: kind %u, but Capstone knows no such instruction", mode, d->kind);
 	} else {
 		FUZZ_CHECK(kind == DEC_NONE, "mode %u: %s %s, kind %u, is not decoded", mode, in->mnemonic, in->op_str, kind);
 	}

@@ -29,13 +29,7 @@ static bool open_gate(struct trap_frame *f, struct trap_rec *rec)
 /* The present bit of the #DB gate goes: #NP in the delivery, whose handler puts it back. What was to be reported is in DR6 by then. */
 static void close_gate(void)
 {
-	struct {
-		uint16_t limit;
-		uint64_t base;
-	} __attribute__((packed)) idtr;
-
-	__asm__ volatile("sidt %0" : "=m"(idtr));
-	*(volatile uint8_t *)(idtr.base + 16 * VEC_DB + 5) &= 0x7f;
+	trap_close_gate(VEC_DB);
 }
 
 static void closed(const char *name, const char *code, uint64_t rflags, uint32_t dr7, unsigned len, uint32_t cause)

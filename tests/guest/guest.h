@@ -83,7 +83,7 @@ enum env_policy { POLICY_LAZY, POLICY_EAGER, POLICY_CACHED, POLICY_TRAPPED, NR_P
 struct env {
 	bool drover;      /* drover is below (CPUID 0x40000000) */
 	bool lab;         /* lab hypercalls available */
-	bool svm, vmx;    /* drover's backend; both false on bare */
+	bool svm, vmx, pvm; /* drover's backend; all false on bare. pvm: this kernel runs in ring 3 */
 	bool amd, intel;  /* vendor string (AMD includes Hygon) */
 	unsigned level;   /* drovers below; 0: none */
 	bool nested;      /* drover lets this guest be a hypervisor: CPUID has SVM or VMX */
@@ -153,6 +153,7 @@ void trap_set_hook(unsigned vec, trap_hook fn);
 void trap_set_gate(unsigned vec, const void *handler, unsigned ist, unsigned dpl);
 void trap_restore_gate(unsigned vec);
 uint64_t trap_gate(unsigned vec); /* where the CPU goes by this vector now: the first instruction of its handler */
+void trap_close_gate(unsigned vec); /* not present: #NP in the delivery */
 
 /* ---- Running code ---- */
 

@@ -45,6 +45,7 @@ static void detect_hypervisor(void)
 	env.lab = r[0] & HC_FEATURE_LAB;
 	env.svm = r[0] & HC_FEATURE_SVM;
 	env.vmx = r[0] & HC_FEATURE_VMX;
+	env.pvm = r[0] & HC_FEATURE_PVM;
 	env.level = r[1];
 }
 

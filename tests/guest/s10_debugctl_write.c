@@ -13,7 +13,7 @@ SCENARIO(s10_debugctl_write, "what a guest may write to DEBUGCTL", SCN_DROVER)
 
 	check_eq("S10.read", "readable", try_rdmsr(MSR_DEBUGCTL, &v), NO_FAULT);
 	check_eq("S10.reset", "0 at first", v, 0);
-	if (env.svm) {
+	if (env.svm || (env.pvm && env.amd)) {
 		check_eq("S10.pins", "bits 5:2 can be written", try_wrmsr(MSR_DEBUGCTL, 0x3c), NO_FAULT);
 		check_eq("S10.pins.read", "and are ignored, but for a bus-lock trap that CPUID announces", (try_rdmsr(MSR_DEBUGCTL, &v), v),
 			 env.bld ? DEBUGCTL_BLD : 0);

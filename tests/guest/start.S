@@ -79,6 +79,7 @@ start64:
 	movl $boot_pml4, %eax
 	movq %rax, %cr3
 	lgdt boot_gdtr
+	movq $main_stack_top, %rsp	/* who calls gives none */
 	pushq $0x08
 	pushq $long_mode
 	lretq

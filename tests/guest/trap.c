@@ -59,6 +59,11 @@ uint64_t trap_gate(unsigned vec)
 	return g->lo | (uint64_t)g->mid << 16 | (uint64_t)g->hi << 32;
 }
 
+void trap_close_gate(unsigned vec)
+{
+	idt[vec & 0xff].type &= 0x7f;
+}
+
 void gdt_set(unsigned sel, uint64_t descriptor)
 {
 	guest_gdt[sel / 8] = descriptor;

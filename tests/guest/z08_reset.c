@@ -18,7 +18,7 @@
 
 __attribute__((noinline)) static void lab_reset(void)
 {
-	if (env.svm)
+	if (env.amd)
 		RESET_ASM("vmmcall");
 	else
 		RESET_ASM("vmcall");

@@ -10,15 +10,17 @@
 #include "arch/x86/def/hypercall.h"
 #include "arch/x86/svm/svm.h"
 #include "arch/x86/vmx/vmx.h"
+#include "model/ring3.h"
 #include "tap.h"
 #include "vmm/cpuid.h"
 #include "vmm/run.h"
 #include "vmm/trace.h"
 
-extern const struct backend svm_backend;
+extern const struct backend svm_backend, pvm_backend;
 void svm_model_reset(void);
 
 unsigned machine_policy;
+bool machine_ring3;
 
 static struct {
 	const struct vcpu *v;
@@ -57,18 +59,20 @@ bool machine_start(struct machine *m, bool amd, struct ref_cpu phys)
 
 	memset(m, 0, sizeof(*m));
 	memset(bound, 0, sizeof(bound));
+	phys.no_debugctl |= machine_ring3;
 	sw_reset(amd, phys);
+	sw.ring3 = machine_ring3;
 	svm_model_reset();
 	m->cpu = this_cpu();
 	memset(m->cpu, 0, sizeof(*m->cpu));
 	m->cpu->self = m->cpu;
-	m->be = amd ? &svm_backend : &vmx_backend;
+	m->be = machine_ring3 ? &pvm_backend : amd ? &svm_backend : &vmx_backend;
 	/* What firmware left is not the host's. */
 	sw.dr7 = 0x455;
 	sw.debugctl = 2;
 	dbg_host_init(&m->cpu->dbg);
 	m->cpu->dbg.can = (uint8_t)((phys.btf ? DBG_FEAT_BTF : 0) | (phys.lbr ? DBG_FEAT_LBR : 0)); /* what dbg_probe.c finds by trying */
-	cpuid_init();
+	cpuid_init(machine_ring3);
 	trace_init();
 	if (m->be->probe(reason, sizeof(reason), NULL) != BACKEND_OK || !m->be->cpu_on(m->cpu))
 		return broken("the backend does not come up");
@@ -82,6 +86,7 @@ bool machine_start(struct machine *m, bool amd, struct ref_cpu phys)
 static void make_image(uint8_t *file, unsigned size)
 {
 	static const uint32_t header[3] = { 0x1badb002, 0, 0u - 0x1badb002 };
+	static const uint32_t note[7] = { 7, 8, 1, 0x766f7264, 0x00007265, 0x100000, 0 };
 	static const uint8_t ident[16] = { 0x7f, 'E', 'L', 'F', 1, 1, 1 };
 	uint16_t *h16 = (uint16_t *)(void *)file;
 	uint32_t *h32 = (uint32_t *)(void *)file;
@@ -96,14 +101,18 @@ static void make_image(uint8_t *file, unsigned size)
 	h32[7] = 52;  /* program headers */
 	h16[20] = 52;
 	h16[21] = 32;
-	h16[22] = 1;
+	h16[22] = 2;
+	ph[8] = 4; /* PT_NOTE: the 64-bit entry, for a backend that needs one */
+	ph[9] = 160;
+	ph[12] = ph[13] = 28;
+	memcpy(file + 160, note, sizeof(note));
 	ph[0] = 1; /* PT_LOAD: offset, va, pa, file size, memory size, flags, align */
 	ph[1] = 0;
 	ph[2] = ph[3] = 0x100000;
 	ph[4] = ph[5] = size;
 	ph[6] = 7;
 	ph[7] = 0x1000;
-	memcpy(file + 96, header, sizeof(header));
+	memcpy(file + 128, header, sizeof(header));
 }
 
 struct vcpu *machine_add(struct machine *m, const struct gop *ops, unsigned nr, const struct gop *handler, unsigned nr_handler)
@@ -125,6 +134,8 @@ struct vcpu *machine_add(struct machine *m, const struct gop *ops, unsigned nr, 
 	sw_assemble(&m->g[i], vm->ram, sw.amd, ops, nr, handler, nr_handler);
 	sw_assemble(&m->bare[i], vm->ram, sw.amd, ops, nr, handler, nr_handler);
 	sw_bind(vm->vcpu, &m->g[i]);
+	if (machine_ring3)
+		sw_ring3_guest(vm->vcpu, m->user);
 	vm->vcpu->rip = G_MAIN;
 	return vm->vcpu;
 }

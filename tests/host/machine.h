@@ -14,6 +14,7 @@ struct machine {
 	const struct backend *be;
 	struct cpu *cpu;
 	unsigned nr;
+	bool user;                     /* of VMs that are added from now on: with machine_ring3, the script is a user's */
 	bool bus_lock_exit;            /* of VMs that are added from now on: their option buslock=exit */
 	struct vm *vm[MAX_VMS];
 	struct sw_guest g[MAX_VMS];    /* under drover */
@@ -22,6 +23,8 @@ struct machine {
 
 /* enum dbg_policy of VMs that are added. Only t_policy.c changes it. */
 extern unsigned machine_policy;
+/* The PVM backend, on a CPU of either vendor. */
+extern bool machine_ring3;
 
 /* Brings the CPU and the backend up. False: it failed (and a line says so). */
 bool machine_start(struct machine *m, bool amd, struct ref_cpu phys);

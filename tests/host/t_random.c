@@ -112,6 +112,10 @@ static struct ref_cpu pick_cpu(bool amd, uint64_t *s)
 {
 	struct ref_cpu cpu = { .rtm = rnd(s) % 2 };
 
+	if (machine_ring3) {
+		cpu.bld = rnd(s) % 2;
+		return cpu;
+	}
 	if (rnd(s) % 2)
 		return cpu;
 	cpu = full(amd);
@@ -120,9 +124,9 @@ static struct ref_cpu pick_cpu(bool amd, uint64_t *s)
 	return cpu;
 }
 
-static void random_runs(bool amd, const char *id)
+static void random_runs(bool amd, const char *id, const char *rules_id)
 {
-	struct tap_set same = { .id = id }, rules = { .id = amd ? "H08.random.svm" : "H08.random.vmx" };
+	struct tap_set same = { .id = id }, rules = { .id = rules_id };
 	uint64_t records = 0, dbs = 0, hits = 0;
 
 	for (unsigned run = 0; run < RUNS; run++) {
@@ -161,10 +165,28 @@ static void random_runs(bool amd, const char *id)
 
 TEST(H10_random_vmx)
 {
-	random_runs(false, "H10.random.vmx");
+	random_runs(false, "H10.random.vmx", "H08.random.vmx");
 }
 
 TEST(H10_random_svm)
 {
-	random_runs(true, "H10.random.svm");
+	random_runs(true, "H10.random.svm", "H08.random.svm");
+}
+
+/* On the backend without hardware help, on both vendors' CPUs. */
+static void random_ring3(bool amd, const char *id, const char *rules_id)
+{
+	machine_ring3 = true;
+	random_runs(amd, id, rules_id);
+	machine_ring3 = false;
+}
+
+TEST(P20_random_intel)
+{
+	random_ring3(false, "P20.random.intel", "P06.random.intel");
+}
+
+TEST(P20_random_amd)
+{
+	random_ring3(true, "P20.random.amd", "P06.random.amd");
 }

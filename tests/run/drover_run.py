@@ -24,11 +24,24 @@ import planted  # noqa: E402
 import rungs  # noqa: E402
 import table  # noqa: E402
 
-PARTS = ("host", "coverage", "mutants", "fuzz", "explore", "bare", "svm", "vmx", "nested", "policies", "planted", "rules", "boot", "lint")
+PARTS = ("host", "coverage", "mutants", "fuzz", "explore", "bare", "svm", "vmx", "pvm", "nested", "policies", "planted", "rules", "boot", "lint")
+
+
+def choose_pvm(platform):
+    """The same with BACKEND=pvm, which needs nothing of the CPU."""
+    if platform == "bochs":
+        return rungs.RUNGS["pvm-bochs"], "Bochs %s, CPU model %s, guests in ring 3" % (
+            emulators.version_text("bochs"), emulators.BOCHS_CPU["intel"])
+    why = "PLATFORM=qemu" if platform == "qemu" else emulators.kvm_trial(rungs.GUEST) if os.path.exists("/dev/kvm") else "no /dev/kvm"
+    if platform == "kvm" and why:
+        return None, "PLATFORM=kvm: %s" % why
+    return rungs.RUNGS["pvm-qemu" if why else "pvm-kvm"], "QEMU %s, guests in ring 3" % ("TCG, not KVM: %s" % why if why else "with KVM")
 
 
 def choose_platform(platform, backend):
     """(rung, words about the choice) of `make run`."""
+    if backend == "pvm":
+        return choose_pvm(platform)
     problem = emulators.qemu_svm_problem()
     if platform == "kvm":
         vendor, why = emulators.kvm_offer()
@@ -146,13 +159,15 @@ def add(*parts):
 
 
 def cmd_check(args):
-    """make check-bare, -svm, -vmx, -nested, -policies, -planted, -boot."""
+    """make check-bare, -svm, -vmx, -pvm, -nested, -policies, -planted, -boot."""
     if args.part == "bare":
         counts = run_rungs(("bare-qemu", "bare-bochs-intel", "bare-bochs-amd"))
     elif args.part == "svm":
         counts = add(run_rungs(("svm-qemu", "svm-bochs", "kvm")), badinput.check(("qemu", "bochs-svm")), debugctl.check("svm-qemu"), bench.check())
     elif args.part == "vmx":
         counts = add(run_rungs(("vmx-bochs",)), badinput.check(("bochs-vmx",)), debugctl.check("vmx-bochs"))
+    elif args.part == "pvm":
+        counts = add(run_rungs(("pvm-qemu", "pvm-bochs", "pvm-bochs-amd", "pvm-kvm")), badinput.check(("pvm",)))
     elif args.part == "nested":
         counts = nested.check(run_rungs)
     elif args.part == "policies":
@@ -222,7 +237,7 @@ def parser():
     sub = subs.add_parser("run", help="boot drover with the guest, stream the log, judge it")
     sub.add_argument("--platform", choices=("", "qemu", "kvm", "bochs"), default="",
                      help="default: QEMU, with KVM where that nests; kvm: or nothing")
-    sub.add_argument("--backend", choices=("", "auto", "svm", "vmx"), default="")
+    sub.add_argument("--backend", choices=("", "auto", "svm", "vmx", "pvm"), default="")
     sub.add_argument("--scenario", default="all")
     sub.add_argument("--options", default="", help="more options for drover's own command line")
     sub.add_argument("--guest", default="", help="more words for the guest's command line: seed=, count=")
@@ -231,7 +246,7 @@ def parser():
     sub.add_argument("--upper-options", default="", help="more options for the drovers above the first")
     sub.set_defaults(call=cmd_run)
     sub = subs.add_parser("check", help="one part of make check")
-    sub.add_argument("part", choices=("bare", "svm", "vmx", "nested", "policies", "planted", "boot"))
+    sub.add_argument("part", choices=("bare", "svm", "vmx", "pvm", "nested", "policies", "planted", "boot"))
     sub.set_defaults(call=cmd_check)
     sub = subs.add_parser("count", help="run a command and keep its counts as a part of make check")
     sub.add_argument("part", choices=PARTS)

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """One emulator run: start, time limit, logs kept, its end reported; and two of them at a time."""
 
+import ctypes
 import os
 import shutil
 import signal
@@ -132,6 +133,15 @@ class _Streamer(threading.Thread):
             time.sleep(0.05)
 
 
+_LIBC = ctypes.CDLL(None, use_errno=True)
+PR_SET_PDEATHSIG = 1
+
+
+def _die_with_runner():
+    """In the child: an emulator whose runner is gone would run for ever, if its guest hangs."""
+    _LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
 def _end(process):
     """Ends a process of ours and what it started in its own session."""
     for sig in (signal.SIGTERM, signal.SIGKILL):
@@ -182,7 +192,7 @@ def _execute(run, stream):
     with open(run.workdir / "emulator.log", "wb") as said:
         try:
             process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=said, stderr=subprocess.STDOUT,
-                                       start_new_session=True)
+                                       start_new_session=True, preexec_fn=_die_with_runner)
         except OSError as error:
             result.problem = "%s: %s" % (argv[0], error.strerror)
             return result

@@ -13,9 +13,9 @@ MUTANT ?=
 NEST ?= 1
 UPPER_OPTIONS ?=
 RUNNER := python3 tests/run/drover_run.py
-CHECK_PARTS := lint host coverage mutants fuzz explore bare svm vmx nested policies planted rules boot
+CHECK_PARTS := lint host coverage mutants fuzz explore bare svm vmx pvm nested policies planted rules boot
 
-.PHONY: deps run bench check check-host check-coverage check-mutants check-fuzz check-explore check-bare check-svm check-vmx check-policies
+.PHONY: deps run bench check check-host check-coverage check-mutants check-fuzz check-explore check-bare check-svm check-vmx check-pvm check-policies
 .PHONY: check-nested check-planted check-boot check-lint check-rules rules
 
 # `make deps check` is one command: deps has to be over before anything else begins, with -j as well.
@@ -77,13 +77,13 @@ check-explore: | $(DEPS_FIRST)
 	$(need)
 	+@$(if $(EXPLORE),,$(RUNNER) count explore )$(MAKE) --no-print-directory explore-run
 
-check-bare check-svm check-vmx check-nested check-policies check-planted: | $(DEPS_FIRST)
+check-bare check-svm check-vmx check-pvm check-nested check-policies check-planted: | $(DEPS_FIRST)
 	$(need)
 	$(build)
 	@$(RUNNER) check $(@:check-%=%)
 
 # Reads what the parts of check left. What has not run yet, or is older than the host tests' log, runs first.
-RULES_PARTS := host explore mutants bare svm vmx planted nested
+RULES_PARTS := host explore mutants bare svm vmx pvm planted nested
 rules: | $(DEPS_FIRST)
 	$(need)
 	+@for part in $(RULES_PARTS); do test -e $(B)/results/part-$$part.json || $(MAKE) --no-print-directory check-$$part; done

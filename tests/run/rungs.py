@@ -3,6 +3,7 @@
 
 import hashlib
 import json
+import os
 import re
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -35,7 +36,7 @@ UNPROVEN_NESTED = (("doc2_", "svm-bochs"),)
 # Scenarios with a hypervisor of their own.
 NESTED = re.compile(r"[nm]\d\d_|h11_nested|(bench_)?nested$")
 EMULATED = ("a30_btf", "a31_lbr", "a33_bus_lock", "m08_lbrv", "n03_debugctl")  # want a DEBUGCTL that acts: drover's, by software
-FRAGILE = {"": "", "vmx": "", "svm": " fragile"}  # Bochs panics where SVM's shutdown intercept is due
+FRAGILE = {"": "", "vmx": "", "pvm": "", "svm": " fragile"}  # Bochs panics where SVM's shutdown intercept is due
 LOCKED = ("n00_locked", "m00_locked")  # want a firmware that has locked it off
 
 
@@ -51,6 +52,7 @@ class Rung:
     timeout: float = 120
     base: str = ""
     policy: str = ""
+    cpu: str = None        # QEMU's CPU model, if it is not the usual one
     nest: int = 1          # drovers, one in the other; base: the same with one
     floor: int = 0         # so many checks have to be ok in a whole run: one that is not made at all is in no list
 
@@ -62,7 +64,11 @@ RUNGS = {r.name: r for r in (
     Rung("svm-qemu", "qemu", "amd", "svm", "bare-qemu", floor=4700),
     Rung("svm-bochs", "bochs", "amd", "svm", "bare-bochs-amd", timeout=300, floor=5000),
     Rung("vmx-bochs", "bochs", "intel", "vmx", "bare-bochs-intel", timeout=300, floor=5450),
+    Rung("pvm-qemu", "qemu", "amd", "pvm", "bare-qemu", cpu="max,-svm"),
+    Rung("pvm-bochs", "bochs", "intel", "pvm", "bare-bochs-intel", timeout=300),
+    Rung("pvm-bochs-amd", "bochs", "amd", "pvm", "bare-bochs-amd", timeout=300),
     Rung("kvm", "kvm", "", "auto"),
+    Rung("pvm-kvm", "kvm", "", "pvm"),
 )}
 POLICIES = ("eager", "cached", "trapped")  # lazy is the default, and what the rungs above run with
 
@@ -124,7 +130,7 @@ def runs(rung, scenarios="all", options="", inner_options="", inner=DROVER, word
     """The emulator runs of a rung. inner_options: of the drovers above the first; inner: the uppermost one's image; words: for the guest's command line."""
     # QEMU TCG counts instructions (icount), so that host interrupts come at the same places and each run is the same.
     common = dict(rung=rung.name, name="main", platform=rung.platform, vendor=rung.vendor, timeout=rung.timeout,
-                  icount=rung.platform == "qemu")
+                  icount=rung.platform == "qemu", cpu=rung.cpu)
     if rung.platform == "bochs":
         common["mem"] = 128
         words = (words + FRAGILE[rung.backend]).strip()
@@ -140,7 +146,9 @@ def runs(rung, scenarios="all", options="", inner_options="", inner=DROVER, word
 
 
 def absent(rung):
-    """Why this rung cannot run on this machine, or None. Only kvm and svm on an old QEMU may be absent."""
+    """Why this rung cannot run on this machine, or None. Only kvm, pvm-kvm and svm on an old QEMU may be absent."""
+    if rung.name == "pvm-kvm":  # nests nothing
+        return emulators.kvm_trial(GUEST) if os.path.exists("/dev/kvm") else "/dev/kvm: none"
     if rung.platform == "kvm":
         vendor, why = emulators.kvm_offer()
         return why if vendor is None else emulators.kvm_trial(GUEST)
@@ -264,7 +272,7 @@ def judge(rung, results, whole=True, alone=False):
     judgement.errors += broken
     if whole and len(judgement.ok) < rung.floor:
         judgement.failed.append("only %d checks were ok; %d are the least" % (len(judgement.ok), rung.floor))
-    if rung.name == "kvm":  # whose CPU is unknown: what it cannot show is told, and is no failure
+    if rung.platform == "kvm":  # whose CPU is unknown: what it cannot show is told, and is no failure
         absent_here = [text for text in judgement.failed if text.startswith("skipped and unlisted") and "/all " not in text]
         judgement.failed = [text for text in judgement.failed if text not in absent_here]
         judgement.notes += absent_here

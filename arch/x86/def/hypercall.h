@@ -71,5 +71,9 @@ enum lab_inject { LAB_IRQ = 0, LAB_NMI = 1 };
 #define HC_FEATURE_LAB 0x1 /* EAX of HC_CPUID_FEATURES */
 #define HC_FEATURE_SVM 0x2
 #define HC_FEATURE_VMX 0x4
+#define HC_FEATURE_PVM 0x8 /* the guest's kernel runs in ring 3 */
+
+/* CPUID does not trap there on every CPU. INVLPG of this address, which every other place has nothing at, with CPUID behind it is drover's CPUID always. */
+#define HC_PVM_CPUID 0xffffffffff4d5650
 
 #endif

@@ -407,7 +407,7 @@ static bool nested_init(struct vcpu *v)
 	n->b01 = svm_hw(v)->vmcb;
 	n->b02 = pmem_alloc(sizeof(*n->b02), PAGE_SIZE);
 	n->msrpm = pmem_alloc(VMCB_MSRPM_SIZE, PAGE_SIZE);
-	if (!n->b02 || !n->msrpm || !svm_npt_init(n)) {
+	if (!n->b02 || !n->msrpm || !svm_npt_init(v, n)) {
 		log_printf("drover: svm: no memory for the guest's own guests\n");
 		return false;
 	}

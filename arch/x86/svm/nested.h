@@ -4,6 +4,7 @@
 #define ARCH_X86_SVM_NESTED_H
 
 #include "arch/x86/svm/svm.h"
+#include "vmm/demand.h"
 
 /* Three control blocks: vmcb01 is drover's for L1, vmcb12 is L1's for L2 and lies in L1's memory, vmcb02 is what L2 really runs with. */
 
@@ -26,8 +27,7 @@ struct svm_nested {
 	uint32_t last_asid;    /* L1's, of the VMRUN before */
 	uint64_t last_ncr3;    /* ditto; ~0: without nested paging */
 	uint8_t *msrpm;        /* L0 OR L1 (N22) */
-	uint64_t *npt;         /* the shadow's root, first page of the pool */
-	unsigned npt_used;     /* pages */
+	struct demand npt;     /* the shadow */
 };
 
 static inline struct svm_nested *svm_nested_of(const struct vcpu *v)
@@ -53,7 +53,7 @@ const char *svm_nested_broken(const struct vmcb *b);
 const char *svm_nested_state_broken(const struct vmcb *b, uint64_t svme);
 
 /* nested_npt.c */
-bool svm_npt_init(struct svm_nested *n);
+bool svm_npt_init(const struct vcpu *v, struct svm_nested *n);
 void svm_npt_destroy(struct svm_nested *n);
 void svm_npt_flush(struct vcpu *v, struct svm_nested *n);
 /* A nested page fault of L2: the shadow has been filled; it is L1's, with error code and address in *info1, *info2; or L1's tables lead to its APIC's page. */

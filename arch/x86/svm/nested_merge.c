@@ -116,7 +116,7 @@ static void merge_paging(struct vcpu *v, struct svm_nested *n)
 	n->last_asid = n->in.asid;
 	n->last_ncr3 = ncr3;
 	b->np_control = VMCB_NP_ENABLE;
-	b->n_cr3 = np ? virt_to_phys(n->npt) : v->vm->slat_root;
+	b->n_cr3 = np ? virt_to_phys(demand_root(&n->npt, 0)) : v->vm->slat_root;
 	b->g_pat = np ? n->in.g_pat : n->b01->g_pat;
 	b->asid = n->asid;
 }

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT */
 /* The shadow of L1's nested page tables: filled by L2's faults from a walk of L1's tables, emptied when L1 flushes. */
-#include "arch/lib/string.h"
 #include "arch/x86/def/cr.h"
 #include "arch/x86/def/pte.h"
 #include "arch/x86/pmem.h"
@@ -13,22 +12,19 @@
 #define INFO1_FINAL (1ull << 32)
 #define INFO1_TABLE (1ull << 33) /* of L2's own */
 
-bool svm_npt_init(struct svm_nested *n)
+bool svm_npt_init(const struct vcpu *v, struct svm_nested *n)
 {
-	n->npt = pmem_alloc(SVM_NPT_PAGES * PAGE_SIZE, PAGE_SIZE);
-	n->npt_used = 1;
-	return n->npt != NULL;
+	return demand_init(&n->npt, 1, SVM_NPT_PAGES, v->be->slat->table);
 }
 
 void svm_npt_destroy(struct svm_nested *n)
 {
-	pmem_free(n->npt, SVM_NPT_PAGES * PAGE_SIZE);
+	demand_destroy(&n->npt);
 }
 
 void svm_npt_flush(struct vcpu *v, struct svm_nested *n)
 {
-	memset(n->npt, 0, PAGE_SIZE);
-	n->npt_used = 1;
+	demand_empty(&n->npt);
 	if (v->level)
 		svm_hw(v)->todo |= SVM_TODO_FLUSH;
 	else
@@ -71,36 +67,15 @@ static void set_ad(const struct vcpu *v, const struct walk_result *r, bool pae, 
 
 /* ---- The shadow ---- */
 
-static uint64_t *below(const struct vcpu *v, struct svm_nested *n, uint64_t *entry)
-{
-	uint64_t *t;
-
-	if ((*entry & PTE_P) && !(*entry & PTE_PS))
-		return phys_to_virt(*entry & PTE_ADDR);
-	if (n->npt_used == SVM_NPT_PAGES)
-		return NULL;
-	t = n->npt + (size_t)n->npt_used++ * PTE_ENTRIES;
-	memset(t, 0, PAGE_SIZE);
-	*entry = virt_to_phys(t) | v->be->slat->table;
-	return t;
-}
-
 /* False: the pool is used up. An entry that was there with fewer rights may be cached: flushed. */
-static bool map(struct vcpu *v, struct svm_nested *n, uint64_t gpa, uint64_t leaf, bool large)
+static bool map(struct vcpu *v, struct svm_nested *n, uint64_t gpa, uint64_t leaf)
 {
-	uint64_t *t = n->npt, *entry;
+	bool replaced;
 
-	for (unsigned shift = 39; shift > (large ? 21 : 12); shift -= 9) {
-		t = below(v, n, &t[gpa >> shift & 511]);
-		if (!t)
-			return false;
-	}
-	entry = &t[gpa >> (large ? 21 : 12) & 511];
-	if (large && (*entry & PTE_P) && !(*entry & PTE_PS))
-		return map(v, n, gpa, (leaf & ~PTE_PS) + (gpa & (LARGE - PAGE_SIZE)), false); /* smaller pages were there first */
-	if (*entry)
+	if (!demand_map(&n->npt, 0, gpa, leaf, &replaced))
+		return false;
+	if (replaced)
 		svm_hw(v)->todo |= SVM_TODO_FLUSH;
-	*entry = leaf;
 	return true;
 }
 
@@ -151,9 +126,9 @@ enum npt_fault svm_npt_fault(struct vcpu *v, struct svm_nested *n, uint64_t *inf
 		leaf |= v->be->slat->large | (v->vm->ram_hpa + (l1 & ~(LARGE - 1)));
 	else
 		leaf |= v->vm->ram_hpa + l1;
-	if (!map(v, n, gpa, leaf, large)) {
+	if (!map(v, n, gpa, leaf)) {
 		svm_npt_flush(v, n);
-		map(v, n, gpa, leaf, large);
+		map(v, n, gpa, leaf);
 	}
 	return NPT_FILLED;
 }

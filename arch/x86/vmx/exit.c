@@ -293,7 +293,7 @@ void vmx_decode(struct vcpu *v, struct cpu *c, unsigned fail)
 	case EXITK_ENTRY_FAIL: e->u.fail.code = e->hw_reason; break;
 	case EXITK_NONE: case EXITK_INTR: case EXITK_NMI: case EXITK_INTR_WINDOW: case EXITK_NMI_WINDOW: case EXITK_CPUID: case EXITK_HLT:
 	case EXITK_HYPERCALL: case EXITK_XSETBV: case EXITK_TASK_SWITCH: case EXITK_TRIPLE: case EXITK_UNKNOWN: case EXITK_BUS_LOCK:
-	case EXITK_NR:
+	case EXITK_RING: case EXITK_NR:
 		break;
 	}
 }

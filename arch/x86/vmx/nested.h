@@ -4,6 +4,7 @@
 #define ARCH_X86_VMX_NESTED_H
 
 #include "arch/x86/vmx/internal.h"
+#include "vmm/demand.h"
 #include "vmm/gva.h"
 
 /* Index of a field in vmcs12: N12_GUEST_RIP... */
@@ -126,9 +127,7 @@ struct nvmx {
 	bool shadow_on;         /* vmcs01 has it, and it holds the current vmcs12's fields */
 
 	/* Shadow EPT. */
-	uint64_t *ept_root;
-	uint64_t *ept_page[NEPT_PAGES];
-	unsigned ept_used;
+	struct demand ept;
 	uint64_t eptp;          /* vmcs12's that the shadow is of; 0: empty */
 	uint16_t vpid;          /* vmcs12's of the last entry */
 };

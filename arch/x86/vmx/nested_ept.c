@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT */
 /* Nested VMX: the EPT that a nested guest runs with, filled on demand from its hypervisor's: nested-guest-physical to host-physical. */
-#include "arch/lib/string.h"
 #include "arch/x86/def/pte.h"
 #include "arch/x86/pmem.h"
 #include "arch/x86/vmx/nested.h"
@@ -70,25 +69,21 @@ static enum result walk12(const struct vcpu *v, uint64_t eptp, uint64_t gpa, str
 	return WALK_VIOLATION; /* not reached */
 }
 
-/* ---- The pool ---- */
+/* ---- The shadow ---- */
 
 bool nvmx_ept_init(struct nvmx *n)
 {
-	n->ept_root = pmem_alloc(PAGE_SIZE, PAGE_SIZE);
-	return n->ept_root != NULL;
+	return demand_init(&n->ept, 1, NEPT_PAGES, EPT_RWX);
 }
 
 void nvmx_ept_destroy(struct nvmx *n)
 {
-	pmem_free(n->ept_root, PAGE_SIZE);
-	for (unsigned i = 0; i < NEPT_PAGES; i++)
-		pmem_free(n->ept_page[i], PAGE_SIZE);
+	demand_destroy(&n->ept);
 }
 
 void nvmx_ept_zap(struct nvmx *n)
 {
-	memset(n->ept_root, 0, PAGE_SIZE);
-	n->ept_used = 0;
+	demand_empty(&n->ept);
 	n->vm2->flush = true;
 }
 
@@ -99,60 +94,14 @@ void nvmx_ept_use(struct nvmx *n, uint64_t eptp)
 	n->eptp = eptp;
 }
 
-/* NULL: the pool is used up, or the host's memory. */
-static uint64_t *pool_page(struct nvmx *n)
+static bool map(struct nvmx *n, uint64_t gpa, uint64_t leaf)
 {
-	uint64_t *p;
+	bool replaced;
 
-	if (n->ept_used == NEPT_PAGES)
-		return NULL;
-	if (!n->ept_page[n->ept_used])
-		n->ept_page[n->ept_used] = pmem_alloc(PAGE_SIZE, PAGE_SIZE);
-	p = n->ept_page[n->ept_used];
-	if (!p)
-		return NULL;
-	memset(p, 0, PAGE_SIZE);
-	n->ept_used++;
-	return p;
-}
-
-static uint64_t *table_below(struct nvmx *n, uint64_t *entry)
-{
-	uint64_t *t;
-
-	if (*entry && !(*entry & EPT_LARGE))
-		return phys_to_virt(*entry & PTE_ADDR);
-	t = pool_page(n);
-	if (!t)
-		return NULL;
-	if (*entry)
+	if (!demand_map(&n->ept, 0, gpa, leaf, &replaced))
+		return false;
+	if (replaced)
 		n->vm2->flush = true;
-	*entry = virt_to_phys(t) | EPT_RWX;
-	return t;
-}
-
-static bool map(struct nvmx *n, uint64_t gpa, uint64_t hpa, bool large, uint64_t rights)
-{
-	uint64_t *t = n->ept_root, *e, leaf = rights | (uint64_t)MEMTYPE_WB << 3;
-
-	for (unsigned shift = 39; shift > 21; shift -= 9) {
-		t = table_below(n, &t[gpa >> shift & 0x1ff]);
-		if (!t)
-			return false;
-	}
-	e = &t[gpa >> 21 & 0x1ff];
-	if (large && (!*e || (*e & EPT_LARGE))) {
-		leaf |= EPT_LARGE | (hpa & ~0x1fffffull);
-	} else {
-		t = table_below(n, e);
-		if (!t)
-			return false;
-		e = &t[gpa >> 12 & 0x1ff];
-		leaf |= hpa & PTE_ADDR;
-	}
-	if (*e && *e != leaf)
-		n->vm2->flush = true;
-	*e = leaf;
 	return true;
 }
 
@@ -176,7 +125,7 @@ static uint64_t violation(uint64_t hw_qual, uint64_t rights)
 enum ept_fault nvmx_ept_fill(struct vcpu *v, struct nvmx *n, uint64_t gpa, uint64_t hw_qual, uint32_t *reason, uint64_t *qual)
 {
 	struct ept_walk w = { 0 };
-	uint64_t base, access = hw_qual & EPT_RWX;
+	uint64_t base, leaf, access = hw_qual & EPT_RWX;
 	bool large;
 
 	*reason = R_EPT_VIOLATION;
@@ -201,9 +150,10 @@ enum ept_fault nvmx_ept_fill(struct vcpu *v, struct nvmx *n, uint64_t gpa, uint6
 	}
 	base = w.pa & ~0x1fffffull;
 	large = w.size >= 1ull << 21 && gmem_ptr(v->vm, (struct gpa){ base }, 1ull << 21) && !(v->vm->ram_hpa & 0x1fffff);
-	if (!map(n, gpa, v->vm->ram_hpa + w.pa, large, w.rights)) {
+	leaf = (v->vm->ram_hpa + (large ? base : w.pa & ~0xfffull)) | (large ? EPT_LARGE : 0) | w.rights | (uint64_t)MEMTYPE_WB << 3;
+	if (!map(n, gpa, leaf)) {
 		nvmx_ept_zap(n); /* all used: start again; what is needed comes back on demand */
-		map(n, gpa, v->vm->ram_hpa + w.pa, large, w.rights);
+		map(n, gpa, leaf);
 	}
 	return EPT_FILLED;
 }

@@ -143,7 +143,7 @@ static void translations(struct vcpu *v, struct nvmx *n)
 	n->vpid = vpid;
 	if (nvmx_ept(n))
 		nvmx_ept_use(n, V12(n, EPTP));
-	eptp = nvmx_ept(n) ? virt_to_phys(n->ept_root) | MEMTYPE_WB | 3 << 3 : n->hw1->vm->eptp;
+	eptp = nvmx_ept(n) ? virt_to_phys(demand_root(&n->ept, 0)) | MEMTYPE_WB | 3 << 3 : n->hw1->vm->eptp;
 	if (eptp != n->vm2->eptp) /* a flush is of the one in force: one that the shadow's still needs may have gone to the other */
 		n->vm2->flush = true;
 	n->vm2->eptp = eptp;

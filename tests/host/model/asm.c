@@ -40,7 +40,9 @@ static unsigned encode(const struct sw_guest *g, const struct gop *o, uint8_t *p
 	case G_JMP: p[n++] = 0xeb; p[n++] = 0; break;
 	case G_MOV_SS:
 		p[n++] = 0x8e;
-		p[n++] = o->a ? 0x15 : 0xd0;
+		p[n++] = !o->a ? 0xd0 : sw.ring3 ? 0x14 : 0x15;
+		if (o->a && sw.ring3)
+			p[n++] = 0x25; /* SIB: no base */
 		if (o->a)
 			n += put32(p + n, o->a);
 		break;
@@ -59,7 +61,13 @@ static unsigned encode(const struct sw_guest *g, const struct gop *o, uint8_t *p
 	case G_MOV_TO_CR: p[n++] = 0x0f; p[n++] = 0x22; p[n++] = (uint8_t)(0xc0 | o->n << 3); break; /* EAX */
 	case G_INVLPG: p[n++] = 0x0f; p[n++] = 0x01; p[n++] = 0x38; break; /* [EAX] */
 	case G_WREFER: p[n++] = 0x0f; p[n++] = 0x30; break;
-	case G_IRET: p[n++] = 0xcf; break;
+	case G_INT3: p[n++] = 0xcc; break;
+	case G_SYSCALL: p[n++] = 0x0f; p[n++] = 0x05; break;
+	case G_IRET:
+		if (sw.ring3) /* 64-bit code */
+			p[n++] = 0x48;
+		p[n++] = 0xcf;
+		break;
 	case G_END: p[n++] = 0xe6; p[n++] = END_PORT; break;
 	}
 	return n;

@@ -9,6 +9,7 @@
 #include "arch/x86/dbg_switch.h"
 #include "arch/x86/insn.h"
 #include "arch/x86/percpu.h"
+#include "model/ring3.h"
 #include "tap.h"
 
 struct sw_cpu sw;
@@ -31,6 +32,7 @@ void sw_reset(bool amd, struct ref_cpu phys)
 
 void sw_log(enum sw_op op, unsigned n, uint64_t v)
 {
+	sw_ring3_window((op == OP_WR_DR && n == 7) || op == OP_ENTER || op == OP_EXIT);
 	if (sw.nr_log < SW_LOG)
 		sw.log[sw.nr_log++] = (struct sw_logged){ .op = (uint8_t)op, .n = (uint8_t)n, .v = v };
 }
@@ -57,6 +59,15 @@ static const struct {
 	[RULE_V05] = { "V05", "the host finds its DEBUGCTL after each exit" },
 	[RULE_V07] = { "V07", "no entry with a debug field that fails the entry checks" },
 	[RULE_V08] = { "V08", "no entry with reserved bits in the pending debug exceptions" },
+	[RULE_P01] = { "P01", "a guest runs in ring 3, and never owns a debug register" },
+	[RULE_P02] = { "P02", "GD is never in hardware" },
+	[RULE_P03] = { "P03", "no slot is armed that could hit outside of the guest's addresses" },
+	[RULE_P04] = { "P04", "of a slot that is not armed nothing stays, the others are the guest's" },
+	[RULE_P06] = { "P06", "DR7 is the last thing before an entry, and off first behind an exit" },
+	[RULE_P08] = { "P08", "no breakpoint on ports is in hardware" },
+	[RULE_P11] = { "P11", "DR6 has its reset value at an entry" },
+	[RULE_P18] = { "P18", "a handler is entered without TF" },
+	[RULE_P21] = { "P21", "the host's slot is not ring 3's" },
 	[RULE_V09] = { "V09", "under a shadow the pending step agrees with TF and BTF" },
 };
 
@@ -129,7 +140,7 @@ static void check_debugctl(const struct sw_guest *g, const struct sw_ctl *ctl)
 {
 	uint64_t want = g->true_debugctl & ~(ctl->inject && ctl->inject_vector == 1 ? SW_LBR | SW_BTF : 0);
 
-	if (!sw.amd)
+	if (!sw.amd && !sw.ring3)
 		want |= sw.want_debugctl & SW_FREEZE;
 	if (sw.debugctl != want)
 		sw_broken(RULE_S07, "the guest runs with DEBUGCTL=0x%llx, not 0x%llx", (unsigned long long)sw.debugctl, (unsigned long long)want);
@@ -146,7 +157,9 @@ void sw_entered(struct sw_guest *g, const struct sw_ctl *ctl)
 	sw_log(OP_ENTER, 0, sw.dr7);
 	check_debugctl(g, ctl);
 	/* A #DB that is about to be injected has not cleared the truth's GD yet. */
-	if ((sw.dr7 ^ dr7) & ~(ctl->inject ? 0x2000ull : 0))
+	if (ctl->ring3)
+		sw_ring3_entered(g, ctl);
+	else if ((sw.dr7 ^ dr7) & ~(ctl->inject ? 0x2000ull : 0))
 		sw_broken(RULE_H08, "the guest runs with DR7=0x%llx, its own is 0x%llx", (unsigned long long)sw.dr7, (unsigned long long)dr7);
 	for (unsigned i = 0; i < 4; i++) {
 		uint64_t want = sw_want_dr(g, i);
@@ -160,7 +173,7 @@ void sw_entered(struct sw_guest *g, const struct sw_ctl *ctl)
 			sw_broken(RULE_H15, "DR%u=0x%llx can be read, the guest's is 0x%llx", i, (unsigned long long)sw.dr[i],
 				  (unsigned long long)g->true_dr[i]);
 	}
-	if (ctl->dr && ctl->db_applied && sw.dr6 != 0xffff0ff0)
+	if (ctl->dr && ctl->db_applied && !ctl->ring3 && sw.dr6 != 0xffff0ff0)
 		sw_broken(RULE_S02, "DR6=0x%llx at the entry", (unsigned long long)sw.dr6);
 	if (!ctl->dr && g->true_dr6_known) {
 		uint64_t want = g->true_dr6;
@@ -198,8 +211,10 @@ void sw_mov_to_dr(unsigned n, uint64_t v)
 		if ((v & 0xff) && sw.dr6 != 0xffff0ff0)
 			sw_broken(RULE_H05, "DR7 is armed while DR6=0x%llx", (unsigned long long)sw.dr6);
 		sw.dr7 = ref_dr7_written(v, sw.phys);
+		sw_ring3_armed();
 	}
-	check_host_armed();
+	if (!sw.ring3 || !the_cpu.dbg.guest_dr_loaded) /* else it is armed for the guest outside of it for a moment (P06) */
+		check_host_armed();
 }
 
 uint64_t sw_host_access(enum ref_access a, uint64_t addr, unsigned len)

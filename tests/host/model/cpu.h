@@ -34,6 +34,8 @@ enum gop_kind {
 	G_MOV_TO_CR,   /* n = 0, 3, 4, a = value; with a TLB only (tlb.h) */
 	G_INVLPG,      /* a = address; with a TLB only */
 	G_WREFER,      /* EFER = a */
+	G_INT3,        /* in ring 3 only, as the next */
+	G_SYSCALL,
 	G_IRET,        /* end of the #DB handler; sets RF in the image, as a handler of code breakpoints does */
 	G_END,         /* OUT to the debug-exit port */
 };
@@ -70,6 +72,7 @@ struct sw_guest {
 	uint64_t r[16], rip, rflags;
 	uint64_t saved_rip, saved_rflags;
 	bool shadow;     /* the instruction before was MOV SS */
+	bool handled;    /* a handler was entered whose end the script does not have */
 	uint32_t held;   /* breakpoints that it hit, not told yet */
 	int in_rep;      /* 1 + the string instruction that is under way, 0: none */
 	unsigned rep_left;
@@ -106,13 +109,15 @@ void sw_run_bare(struct sw_guest *g, struct ref_cpu phys);
 
 struct sw_ctl {
 	bool bare, db, dr, icebp, db_applied, dr_first, debugctl_open, keeps_held;
+	bool ring3, user; /* no hardware help (ring3.h); the guest is in user mode */
 	bool inject, mov_ss, intr_window, nmi_window, bus_lock_exit;
 	uint8_t inject_vector;
 	uint64_t pending; /* pending debug exceptions */
 };
 
 enum sw_exit_kind {
-	X_INTR, X_DB, X_ICEBP, X_DR, X_CPUID, X_HLT, X_HC, X_IO, X_MSR, X_CR, X_INVLPG, X_END, X_DEAD, X_INTR_WINDOW, X_NMI_WINDOW, X_BUS_LOCK
+	X_INTR, X_DB, X_ICEBP, X_DR, X_CPUID, X_HLT, X_HC, X_IO, X_MSR, X_CR, X_INVLPG, X_END, X_DEAD, X_INTR_WINDOW, X_NMI_WINDOW, X_BUS_LOCK,
+	X_PF, X_IRET, X_MOV_SS, X_INT3, X_SYSCALL, X_HANDLED /* ring3.h only */
 };
 struct sw_exit {
 	uint8_t kind, len, dr, port_in;
@@ -120,6 +125,8 @@ struct sw_exit {
 	bool bus_lock; /* the instruction before the exit made one */
 	uint16_t port;
 	uint32_t cause; /* X_DB */
+	uint64_t cr2;   /* X_PF */
+	uint32_t error;
 };
 
 /* The guest is behind an instruction that was emulated: what that left in registers is recorded, and what it changed is the truth now. */
@@ -177,13 +184,15 @@ struct sw_logged {
 
 /* Invariants that are checked at each operation. */
 enum sw_rule { RULE_H01, RULE_H02, RULE_H04, RULE_H05, RULE_H06, RULE_H07, RULE_H08, RULE_H11, RULE_H12, RULE_H14, RULE_H15, RULE_H17, RULE_S02, RULE_S07, RULE_V05, RULE_V07,
-	       RULE_V08, RULE_V09, RULE_NR };
+	       RULE_V08, RULE_V09, RULE_P01, RULE_P02, RULE_P03, RULE_P04, RULE_P06, RULE_P08, RULE_P11, RULE_P18, RULE_P21, RULE_NR };
 
 struct sw_cpu {
 	bool amd;
 	struct ref_cpu phys;
 	bool shows_disabled; /* sets B bits of disabled slots that match (rule A15) */
 	bool lacks_debugctl;
+	bool ring3;          /* guests run without hardware help */
+	unsigned host_traps[256]; /* handled by the host, by vector */
 	bool swallows_debugctl; /* writes are accepted and lost: an emulator's */
 	void (*nmi)(void);      /* runs once, behind the next write of DEBUGCTL */
 	bool clears_debugctl; /* SVM: an intercepted #DB has cleared LBR and BTF already */

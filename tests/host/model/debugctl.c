@@ -15,7 +15,7 @@
 /* On AMD all of it takes LBR virtualization to be a guest's, which is the CPU model that a guest is promised. */
 uint64_t sw_debugctl_bits(struct ref_cpu c)
 {
-	if (sw.amd && !c.lbrv)
+	if ((sw.amd && !c.lbrv) || c.no_debugctl)
 		return 0;
 	return (c.lbr ? SW_LBR : 0) | (c.btf ? SW_BTF : 0) | (c.bld ? SW_BUS_LOCK : 0);
 }

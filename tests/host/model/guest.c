@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "model/cpu.h"
+#include "model/ring3.h"
 #include "model/tlb.h"
 
 #define TF 0x100ull
@@ -233,6 +234,8 @@ static enum outcome execute(struct sw_guest *g, const struct gop *o, const struc
 {
 	switch ((enum gop_kind)o->kind) {
 	case G_NOP: case G_SPLIT_LOCK: return DONE;
+	case G_INT3: return ctl->ring3 ? (g->rip++, out_of_guest(x, X_INT3)) : fault(g, 3);
+	case G_SYSCALL: return ctl->ring3 ? (g->rip += 2, out_of_guest(x, X_SYSCALL)) : DONE;
 	case G_JMP:
 		sw_branch(g->rip, g->rip + 2);
 		return DONE;
@@ -294,6 +297,15 @@ static enum outcome execute(struct sw_guest *g, const struct gop *o, const struc
 /* ICEBP: a trap with no cause. AMD leaves DR6 alone, Intel rewrites B0-3. RIP is behind it before anything else. */
 static bool icebp(struct sw_guest *g, const struct sw_ctl *ctl, struct sw_exit *x)
 {
+	if (ctl->ring3 && g->amd) { /* nothing tells it from a #DB without a cause */
+		g->shadow = false;
+		g->held = 0;
+		g->rip++;
+		g->rflags &= ~RF;
+		x->kind = X_ICEBP;
+		g->raised = SW_KEEPS_DR6;
+		return true;
+	}
 	if (ctl->icebp) {
 		x->kind = X_ICEBP;
 		g->raised = g->amd ? SW_KEEPS_DR6 : 0;
@@ -363,6 +375,8 @@ static bool step(struct sw_guest *g, const struct sw_ctl *ctl, struct sw_exit *x
 		return x->kind = ctl->bare ? X_END : X_IO, x->port = END_PORT, x->port_in = 0, g->r[0] = 0x10, true;
 	if (o->kind == G_ICEBP)
 		return icebp(g, ctl, x);
+	if (o->kind == G_IRET && ctl->ring3)
+		return out_of_guest(x, X_IRET);
 	if (o->kind == G_IRET) {
 		sw_branch(g->rip, g->saved_rip);
 		g->rip = g->saved_rip;
@@ -412,6 +426,7 @@ static uint32_t at_entry(struct sw_guest *g, const struct sw_ctl *ctl)
 		if (ctl->inject_vector == 1)
 			truth_db(g, g->raised);
 		enter_handler(g, ctl->inject_vector);
+		g->handled = ctl->ring3 && ctl->inject_vector != 1;
 		return 0;
 	}
 	if (g->shadow)
@@ -426,7 +441,12 @@ void sw_guest_run(struct sw_guest *g, const struct sw_ctl *ctl, struct sw_exit *
 	int i;
 
 	memset(x, 0, sizeof(*x));
+	g->handled = false;
 	pending = at_entry(g, ctl);
+	if (g->handled) {
+		x->kind = X_HANDLED;
+		return;
+	}
 	if (sw.kicked) {
 		sw.kicked = false;
 		x->kind = X_INTR;
@@ -460,6 +480,8 @@ void sw_guest_run(struct sw_guest *g, const struct sw_ctl *ctl, struct sw_exit *
 				return;
 			continue;
 		}
+		if (sw_ring3_fault(g, ctl, x, i))
+			return;
 		if (step(g, ctl, x, i, &pending)) {
 			g->exited_at = i + 1;
 			return;

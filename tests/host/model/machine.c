@@ -111,6 +111,10 @@ bool rdmsr_safe(uint32_t msr, uint64_t *v)
 	}
 	if (msr == MSR_VM_CR)
 		return sw.amd;
+	if (msr == 0xce) { /* CPUID faulting, on any vendor's */
+		*v = sw.ring3 ? 1ull << 31 : 0;
+		return true;
+	}
 	if ((msr >= MSR_VMX_BASIC && msr <= MSR_VMX_TRUE_ENTRY) || msr == MSR_FEATURE_CONTROL)
 		return !sw.amd && vmx_cap(msr, v);
 	done = sw_debug_msr(msr, false, v);

@@ -12,6 +12,7 @@ struct ref_cpu {
 	bool lbrv;          /* SVM can switch DEBUGCTL */
 	bool masks, masks32; /* AMD's address masks, and all 32 bits of them */
 	bool bus_lock_exit; /* VMX can */
+	bool no_debugctl;   /* none of its bits is a guest's */
 	uint8_t lbr_depth;  /* Intel's stack of records; 0: none */
 };
 

@@ -33,6 +33,7 @@ void write_cr4(uint64_t v);
 
 void raise_machine_check(void);
 void ltr(uint16_t sel);
+void lldt(uint16_t sel);
 uint64_t read_rflags(void);
 
 static inline void raise_nmi(void)
@@ -76,6 +77,11 @@ bool invvpid(uint64_t type, uint16_t vpid);
 void clgi(void);
 void stgi(void);
 void vmsave(uint64_t pa);
+
+static inline void step_over_store(volatile uint8_t *p)
+{
+	*p = 1;
+} /* this CPU combines the two (A34) */
 
 uint8_t touch8(const volatile uint8_t *p);
 

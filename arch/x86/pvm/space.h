@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: MIT */
+/* The host's part of a guest's address space. */
+#ifndef ARCH_X86_PVM_SPACE_H
+#define ARCH_X86_PVM_SPACE_H
+
+#include <stdbool.h>
+
+struct cpu;
+struct pvm_vcpu;
+
+/* Once per CPU that runs guests: PVM's IDT, the tables of slot 511, where the CPU's traps from ring 3 push. False: out of memory, logged. */
+bool pvm_space_init(struct cpu *c);
+/* The GDT views of this vcpu into the window that a guest's GDTR points to. Before the next entry's CR3. */
+void pvm_space_use(const struct pvm_vcpu *hw);
+
+#endif
