@@ -12,7 +12,7 @@ CODE64(n00_ap_write, "movl $0x60, 0x80(%rdi); nop;" L2_END)
 static void access_page(const char *id, const char *how, bool paging, uint64_t at)
 {
 	uint32_t version = apic_read(0x30);
-	struct l2 g = { .code = n00_ap_page, .paging = paging };
+	struct l2 g = { .code = n00_ap_page, .paging = paging, .flush = true };
 
 	apic_write(APIC_TPR, 0);
 	l1_map(3, (void *)APIC_PAGE, L1_READ | L1_WRITE);
@@ -27,7 +27,7 @@ static void access_page(const char *id, const char *how, bool paging, uint64_t a
 
 static void read_only(void)
 {
-	struct l2 g = { .code = n00_ap_write, .paging = true };
+	struct l2 g = { .code = n00_ap_write, .paging = true, .flush = true };
 
 	l1_map(3, (void *)APIC_PAGE, L1_READ);
 	g.regs.rdi = L1_WINDOW_GPA + 3 * 4096;
@@ -36,7 +36,6 @@ static void read_only(void)
 		 L1_WINDOW_GPA + 3 * 4096 + 0x80);
 	check_eq("NB.apic.rights.none", "and is not made", apic_read(APIC_TPR), 0);
 	l1_map(3, (void *)APIC_PAGE, L1_READ | L1_WRITE);
-	g.flush = true;
 	l1_run(&g);
 	check_eq("NB.apic.rights.then", "it goes on with the rights", g.exit.kind, L1_CPUID);
 	check_eq("NB.apic.rights.made", "and is made then", apic_read(APIC_TPR), 0x60);

@@ -224,3 +224,33 @@ TEST(H14_state_follows_dr7)
 	dbg_mov_to_dr(&v, 7, &ctx, 0);
 	tap_eq(v.state, DBG_LIVE, "H14.live", "LIVE does not end by it");
 }
+
+/* SVM's GIF is 0: the guest's breakpoints are discarded, a debugger's are not, and the guest cannot own the registers, or its DR7 would act. */
+TEST(NB_gif)
+{
+	struct dbg_vcpu v = { .policy = DBG_LAZY };
+
+	dbg_vcpu_reset(&v);
+	v.dr[1] = 0x5000;
+	v.dr7 = DR7_INIT | DR7_GD | DR7_L(1) | 1ull << 20;
+	dbg_settle(&v);
+	tap_eq(dbg_bp_hit(&v, DBG_ACCESS_WRITE, 0x5000, 1, 0), 2, "NB.gif.one", "GIF 1: the breakpoint hits");
+	v.deaf = true;
+	dbg_settle(&v);
+	tap_eq(dbg_bp_hit(&v, DBG_ACCESS_WRITE, 0x5000, 1, 0), 0, "NB.gif.zero", "GIF 0: it does not");
+	tap_eq(dbg_eff_dr7(&v), DR7_INIT | DR7_GD | 1ull << 20, "NB.gif.dr7", "hardware does not have it enabled, but General Detect");
+	tap_eq(v.state, DBG_IDLE, "NB.gif.idle", "nothing is armed");
+	tap_ok(!dbg_may_go_live(&v), "NB.gif.live", "the guest's MOV DR is emulated");
+	for (unsigned policy = DBG_EAGER; policy <= DBG_CACHED; policy++) {
+		v.policy = (uint8_t)policy;
+		dbg_settle(&v);
+		tap_eq(v.state, DBG_IDLE, policy == DBG_EAGER ? "NB.gif.eager" : "NB.gif.cached", "whatever the policy");
+	}
+	tap_ok(dbg_hold(&v, 2, 0x6000, 1), "NB.gif.hold", "a debugger takes a slot");
+	tap_eq(dbg_bp_hit(&v, DBG_ACCESS_WRITE, 0x6000, 1, 0), 4, "NB.gif.debugger", "and its breakpoint hits");
+	dbg_release_all(&v);
+	v.deaf = false;
+	dbg_settle(&v);
+	tap_eq(v.state, DBG_LIVE, "NB.gif.back", "GIF 1 again: the policy's state");
+	tap_eq(dbg_bp_hit(&v, DBG_ACCESS_WRITE, 0x5000, 1, 0), 2, "NB.gif.again", "and it hits");
+}

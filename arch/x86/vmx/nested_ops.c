@@ -82,6 +82,7 @@ static void reset(struct vcpu *v)
 	nvmx_use_hw(v, n->hw1);
 	nvmx_shadow_off(v, n);
 	n->vmxon = n->run_pending = n->kick = n->init = false;
+	v->step.asleep = false;
 	n->current = n->vmxon_pa = NO_VMCS;
 }
 
