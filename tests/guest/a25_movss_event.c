@@ -4,7 +4,7 @@
  * Cause: a data breakpoint that MOV SS hit is held over the next instruction. Is that INT n, INT3 or SYSCALL, then the event comes first and
  * the #DB inside its handler; ICEBP and faults drop it.
  * Who had it: CVE-2018-8897 (all operating systems), CVE-2018-1087 (Linux KVM); Linux selftest mov_ss_trap.c, kvm-unit-tests a094abdd.
- * Rules: A25, A23. */
+ * Rules: A25, A23; with the guest's kernel in ring 3 P15. */
 #include "tests/guest/guest.h"
 
 #define SS_LOAD "movw (%rbx), %ss; "
@@ -60,6 +60,8 @@ SCENARIO(a25_movss_event, "what MOV SS holds, and an event in its shadow", 0)
 			one("int80", a25_int80, a25_int80, cpl, k, "DB@handler80/ffff0ff1;I80+4");
 			one("ud", a25_ud2, a25_ud2, cpl, k, "UD+2");
 			one("syscall", a25_syscall, a25_entry, cpl, k, "DB+0/ffff0ff1");
+			if (env.pvm && cpl) /* it was raised inside the host, in the switcher */
+				check_eq(fmt("P15.syscall.%s", fx_name(k)), "the #DB came back to its kernel", trap_nth(VEC_DB, 0)->rip, (uint64_t)a25_entry);
 			/* INT 1's own #DB never gets to log: the second one takes its stack. Its gate is closed to ring 3. */
 			if (!cpl)
 				one("int1", a25_int1, a25_int1, cpl, k, "DB@handler1/ffff0ff1");

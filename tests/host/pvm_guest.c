@@ -6,6 +6,7 @@
 
 #include "arch/x86/def/pte.h"
 #include "model/cpu.h"
+#include "vmm/bus.h"
 #include "vmm/cpuid.h"
 #include "vmm/fetch.h"
 
@@ -18,6 +19,7 @@
 struct vcpu pg;
 struct pvm_vcpu pg_hw;
 static struct vm vm;
+static struct vm_bus bus;
 static _Alignas(4096) uint8_t ram[RAM];
 static uint64_t views[PVM_VIEWS][PVM_GDT_BYTES / 8];
 static const struct backend be = { .name = "pvm", .ring3 = true };
@@ -93,6 +95,8 @@ void pg_start(unsigned cpl)
 	memset(views, 0, sizeof(views));
 	for (unsigned i = 0; i < PVM_VIEWS; i++)
 		pg_hw.gdt[i] = views[i];
+	bus_init(&bus, "pvm");
+	vm.bus = &bus;
 	vm.ram = ram;
 	vm.ram_size = RAM;
 	pg.vm = &vm;

@@ -20,7 +20,7 @@ TEST(options_strict)
 		const char *line, *bad; /* bad NULL: accepted */
 	} t[] = {
 		{ "", NULL }, { "backend=svm com=com2 screen=off", NULL }, { "/boot/drover.elf backend=vmx", NULL }, { "drover dbg=lazy", NULL },
-		{ "backend=xen", "backend=xen" }, { "backend=pvm", NULL }, { "com=1000", "com=1000" }, { "com=0x", "com=0x" }, { "com=0xfff9", "com=0xfff9" }, { "com=0xfff8", NULL },
+		{ "backend=pvm", NULL }, { "backend=pv", "backend=pv" }, { "com=1000", "com=1000" }, { "com=0x", "com=0x" }, { "com=0xfff9", "com=0xfff9" }, { "com=0xfff8", NULL },
 		{ "com=0xffffffffffffffff", "com=0xffffffffffffffff" },
 		{ "budget=0", "budget=0" }, { "budget=10x", "budget=10x" }, { "minmem=", "minmem=" }, { "fault=no-such", "fault=no-such" },
 		{ "backend", "backend" }, { "Backend=svm", "Backend=svm" }, { "backend=svm nonsense", "nonsense" }, { "dbg=eagerly", "dbg=eagerly" },

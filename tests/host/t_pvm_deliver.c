@@ -2,6 +2,7 @@
 /* PVM: events through the guest's IDT. Expected values: SDM "INT n" (order of checks, error codes), "64-Bit Mode Stack Frame", "Interrupt 8". */
 #include <string.h>
 
+#include "arch/x86/def/exitcode.h"
 #include "pvm_guest.h"
 
 #define HANDLER (PG_KCODE + 0x1000)
@@ -208,6 +209,10 @@ TEST(pvm_double)
 		if (t[i].first == VEC_PF)
 			tap_case(&s, pg.st.cr2, t[i].gate == 15 ? PG_IST_HOLE - 8 : 0x1234, "case %u: CR2 of the last #PF", i);
 	}
+	arrange(&gates[2]); /* nothing at 8 */
+	tap_case(&s, deliver(fault(VEC_DF, true, 0)), false, "#DF that cannot be delivered");
+	tap_case(&s, pg.stopped, true, "#DF that cannot be delivered: shutdown");
+	tap_case(&s, pg.exit_code, EXIT_TRIPLE, "#DF that cannot be delivered: why");
 	tap_end(&s, "faults of a delivery combine as the manual's table says");
 }
 

@@ -3,7 +3,7 @@
 
 import re
 import signal
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import elfmake
 import emulators
@@ -18,7 +18,7 @@ GOOD = (FILES / "good.elf", "vm=next mem=8")
 
 @dataclass(frozen=True)
 class Case:
-    """A case. where: qemu | bochs-svm | bochs-vmx. code: how drover ends, or "hang" for a bare run that must not end.
+    """A case. where: qemu | bochs-svm | bochs-vmx | pvm (QEMU). code: how drover ends, or "hang" for a bare run that must not end.
     says: every pattern has to be on the serial line; never: none of these."""
     name: str
     where: str
@@ -41,6 +41,7 @@ def guest(scenario, options="budget=1000"):
 
 
 NEXT_RAN = r"^drover: vm next: ended: status 0x10"
+IN_RING3 = r"^drover: no hardware virtualization: guests will run in ring 3"
 
 
 def stopped(why):
@@ -99,9 +100,12 @@ def option_cases():
 def machine_cases():
     """Machines that cannot do it."""
     return [
-        Case("no-svm", "qemu", "EXIT_NOVIRT", (r"^drover: backend svm refused: SVM: CPU has none", r"^drover: backend vmx refused: VMX: CPU lacks VMX"), (GOOD,),
-             cpu="qemu64,-svm", never=(NEXT_RAN,)),
-        Case("no-npt", "qemu", "EXIT_NOVIRT", (r"^drover: backend svm refused: SVM: CPU lacks (nested paging|NPT)",), (GOOD,),
+        Case("no-svm", "qemu", "EXIT_PASS", (r"^drover: backend svm refused: SVM: CPU has none", r"^drover: backend vmx refused: VMX: CPU lacks VMX",
+                                             IN_RING3, NEXT_RAN), ((rungs.GUEST, "vm=next mem=16 -- scenario=%s" % AFTER),), cpu="qemu64,-svm"),
+        Case("no-npt", "qemu", "EXIT_BADMODULE", (r"^drover: backend svm refused: SVM: CPU lacks (nested paging|NPT)", IN_RING3,
+                                                  r"^drover: vm next: cannot load its module: no note names a 64-bit entry"), (GOOD,),
+             cpu="qemu64,+svm", never=(NEXT_RAN,)),
+        Case("no-npt-svm-asked-for", "qemu", "EXIT_NOVIRT", (r"^drover: backend svm refused: SVM: CPU lacks (nested paging|NPT)",), (GOOD,), "backend=svm",
              cpu="qemu64,+svm", never=(NEXT_RAN,)),
         Case("no-vmx-asked-for", "qemu", "EXIT_NOVIRT", (r"^drover: backend vmx refused: VMX: CPU lacks VMX",), (GOOD,), "backend=vmx", (NEXT_RAN,)),
         Case("little-ram", "qemu", "EXIT_NOMEM", (r"^drover: too little memory: have \d+ MiB",), (GOOD,), mem=16, never=(NEXT_RAN,)),
@@ -130,6 +134,9 @@ def fault_cases(where):
 def guest_cases(where):
     """Guests that misbehave."""
     svm = where == "bochs-svm"
+    init = ("EXIT_BADMEM", r"memory that it does not have: fetch at gpa=0xfffffff0 .*rip=0xfff0")
+    if where == "pvm":
+        init = ("EXIT_UNHANDLED", r"left long mode, which PVM has not, rip=0xfff0")
     made = [
         Case("loop-if1", where, "EXIT_BUDGET", stopped("budget"), guest("loop_if1")),
         Case("no-memory-there", where, "EXIT_BADMEM", stopped("memory"), guest("touch_nomem")),
@@ -137,7 +144,7 @@ def guest_cases(where):
         Case("storm-db-code", where, "EXIT_BUDGET", stopped("budget"), guest("storm_db_code"), never=(r"^\[L1:bad\] !",)),
         Case("apic-no-mov", where, "EXIT_UNHANDLED", stopped("APIC's page was touched by an instruction that is no MOV: gpa=0xfee00080"),
              guest("apic_or"), never=(r"^\[L1:bad\] !",)),
-        Case("apic-init", where, "EXIT_BADMEM", stopped("memory that it does not have: fetch at gpa=0xfffffff0 .*rip=0xfff0"), guest("apic_init"),
+        Case("apic-init", where, init[0], stopped(init[1]), guest("apic_init"),
              never=(r"^\[L1:bad\] !",)),
         Case("some-checks-fail", where, "EXIT_ERROR", (r"^drover: vm bad: ended: status 0x12", NEXT_RAN), guest("always_fails")),
         Case("exit-value-unknown", where, "EXIT_ERROR", (r"^drover: vm bad: .*0x0*5", NEXT_RAN), guest("bad_exit")),
@@ -145,11 +152,11 @@ def guest_cases(where):
     if not svm:  # see KNOWN_ABSENT
         made.append(Case("triple-fault", where, "EXIT_TRIPLE", stopped("triple"), guest("triple_fault")))
         made.append(Case("loop-if0", where, "EXIT_BUDGET", stopped("budget"), guest("loop_if0")))
-    if where != "qemu":  # QEMU's data breakpoints do not fire while an exception is being pushed
+    if where != "qemu":  # QEMU's data breakpoints do not fire while an exception is being pushed; under PVM it is drover that pushes
         made.append(Case("storm-db", where, "EXIT_BUDGET", stopped("budget"), guest("storm_db"), never=(r"^\[L1:bad\] !",)))
     if where == "bochs-vmx":  # QEMU raises no #AC
         made.append(Case("storm-ac", where, "EXIT_BUDGET", stopped("budget"), guest("storm_ac"), never=(r"^\[L1:bad\] [!n]",)))
-    return made
+    return [replace(c, options="backend=pvm") for c in made] if where == "pvm" else made
 
 
 def bare_cases():
@@ -168,6 +175,7 @@ KNOWN_ABSENT = (
     ("bochs-svm", "triple-fault", "Bochs 2.7 SVM panics at an intercepted shutdown (bochs-emu issue 130)"),
     ("qemu", "storm-db", "QEMU 10 data breakpoints do not fire while an exception is being pushed: no storm to stop"),
     ("qemu", "storm-ac", "QEMU raises no #AC"),
+    ("pvm", "storm-ac", "QEMU raises no #AC"),
 )
 
 
@@ -176,12 +184,12 @@ def cases():
     made = module_cases() + option_cases() + machine_cases() + bare_cases()
     for where in ("qemu", "bochs-svm", "bochs-vmx"):
         made += guest_cases(where) + fault_cases(where)
-    return made
+    return made + guest_cases("pvm")
 
 
 def to_run(case):
     """The emulator run of a case."""
-    platform, vendor = ("qemu", "amd") if case.where == "qemu" else ("bochs", "intel" if case.where == "bochs-vmx" else "amd")
+    platform, vendor = ("qemu", "amd") if case.where in ("qemu", "pvm") else ("bochs", "intel" if case.where == "bochs-vmx" else "amd")
     mem = min(case.mem, 128) if platform == "bochs" else case.mem
     common = dict(rung="bad-input", name="%s-%s" % (case.where, case.name), platform=platform, vendor=vendor, mem=mem,
                   cpu=case.cpu, timeout=case.timeout)

@@ -29,6 +29,18 @@ AT_LEAST = {"later_mov_dr": 1, "four_dr_writes_exits": 1, "boot": 100_000}
 # Of a guest's guest, in a run of its own. One that goes to the guest hypervisor and back makes two level switches: so many plain exits at most.
 L2_EXIT = (500, "CPUID of a guest's guest, handled here")
 L2_REFLECTED = (12, "plain exits: CPUID of a guest's guest, handled by the guest's hypervisor")
+# Guests in ring 3. Each MOV DR is an exit here; an exception is an exit, a delivery by software and an IRETQ by software.
+PVM_BOUNDS = {
+    "hypercall": (1000, "PVM: exit round trip, a hypercall's"),
+    "rdmsr": (1000, "PVM: RDMSR round trip"),
+    "out_port": (1100, "PVM: OUT to an emulated port"),
+    "later_mov_dr": (1200, "PVM: each MOV DR"),
+    "single_step": (25000, "PVM: guest exception, a single step through the guest's handler"),
+    "watchpoint_hit": (30000, "PVM: write watchpoint hit, through the guest's handler"),
+    "dr_accesses_idle_exit": (0, "PVM: DR accesses of the host in 100 idle exits"),
+    "debugctl_accesses_idle_exit": (0, "PVM: DEBUGCTL accesses of the host in 100 idle exits"),
+    "four_dr_writes_exits": (4, "PVM: exits that four guest DR writes cost"),
+}
 INFORMATION = ("fast_exit", "first_mov_dr", "exec_bp_hit", "watchpoint_hit_no_dr6", "later_mov_dr_read")
 
 POLICIES = ("lazy",) + rungs.POLICIES
@@ -51,10 +63,10 @@ def figures(log):
     return found, [m.group(0) for m in INVALID.finditer(log)]
 
 
-def judge(found, invalid):
+def judge(found, invalid, bounds=None):
     """(rows, number failed). A figure with a bound that is missing fails."""
     rows, failed = [], 0
-    for name, (bound, what) in BOUNDS.items():
+    for name, (bound, what) in (bounds or BOUNDS).items():
         value = found.get(name)
         good = value is not None and (EXIT_AT_LEAST if name in EXITS else AT_LEAST.get(name, 0)) <= value[0] <= bound
         failed += not good
@@ -141,6 +153,11 @@ def two_runs(kernel):
             job.Run(rung, "svm-qemu-nested", modules=rungs.modules("bench_nested"), **common)]
 
 
+def pvm_run():
+    """The guest's bench in ring 3."""
+    return job.Run("bench", "pvm-qemu", modules=rungs.modules("bench"), cmdline="backend=pvm", icount=True, timeout=180, cpu=rungs.RUNGS["pvm-qemu"].cpu)
+
+
 def nested_rows(kernel):
     """The rows of judge_nested() for this drover."""
     plain, inside = (figures(result.log)[0] for result in job.execute_all(two_runs(kernel)))
@@ -153,12 +170,15 @@ def check():
     if problem:
         print("bench: skipped: %s" % problem)
         return [0, 0, 1]
-    results = job.execute_all(two_runs(rungs.DROVER))
+    results = job.execute_all(two_runs(rungs.DROVER) + [pvm_run()])
     found, invalid = figures(results[0].log)
     rows, failed = judge(found, invalid)
     inside, wrong = figures(results[1].log)
     more, bad = judge_nested(found.get("cpuid", (None,))[0], inside)
     rows, invalid, failed = rows + more, invalid + wrong, failed + bad + len(wrong)
+    ring3, wrong = figures(results[2].log)
+    more, bad = judge(ring3, wrong, PVM_BOUNDS)
+    rows, invalid, failed = rows + [row for row in more if row[0]], invalid + wrong, failed + bad
     print("bench: QEMU %s TCG, -icount shift=0, SVM; instructions" % emulators.version_text("qemu"))
     for row in rows:
         print("bench: %-4s %-28s %12s %14s  %s" % row)

@@ -167,7 +167,7 @@ def cmd_check(args):
     elif args.part == "vmx":
         counts = add(run_rungs(("vmx-bochs",)), badinput.check(("bochs-vmx",)), debugctl.check("vmx-bochs"))
     elif args.part == "pvm":
-        counts = run_rungs(("pvm-qemu", "pvm-bochs", "pvm-bochs-amd"))
+        counts = add(run_rungs(("pvm-qemu", "pvm-bochs", "pvm-bochs-amd", "pvm-kvm")), badinput.check(("pvm",)))
     elif args.part == "nested":
         counts = nested.check(run_rungs)
     elif args.part == "policies":

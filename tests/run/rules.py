@@ -16,15 +16,15 @@ import rungs
 import table
 
 SOURCES = ("boot", "arch", "vmm", "drivers")
-PARTS = ("host", "mutants", "explore", "bare", "svm", "vmx", "planted", "nested")
-PLANNED = "P"
-BACKEND = {"V": "vmx", "N": "vmx", "S": "svm", "M": "svm"}  # a group's rungs; what the other vendor's do is no proof
+PARTS = ("host", "mutants", "explore", "bare", "svm", "vmx", "pvm", "planted", "nested")
+PLANNED = ""  # groups of which no rule is asked yet
+BACKEND = {"V": "vmx", "N": "vmx", "S": "svm", "M": "svm", "P": "pvm"}  # a group's rungs; what the other vendor's do is no proof
 HOST = "host"
 EXPLORE = "explore"  # an invariant that holds in a set, and that a mutant breaks there, speaks for the mutant's rules
 SECTION = "## Rules without a test"
 ROW = re.compile(r"^\| ([A-Z]\d\d) \| (.*)$")
 RULE = re.compile(r"[AHVSEZNMP]\d\d")
-CITED = re.compile(r"(?<![\w./-])([AHVSEZNM])(\d\d)(?:-([AHVSEZNM])?(\d\d))?(?![\w])")
+CITED = re.compile(r"(?<![\w./-])([AHVSEZNMP])(\d\d)(?:-([AHVSEZNMP])?(\d\d))?(?![\w])")
 CAVEAT = re.compile(r"^- ([A-Z]\d\d):(.*)$")
 INVARIANT = re.compile(r'\[RULE_[A-Z]\d\d\] = \{ "([A-Z]\d\d)"')  # tests/host/model/cpu.c: what each `rules.*` line stands for
 BUG = re.compile(r"B\d\d")  # a check may name a bug of section 10 instead of a rule

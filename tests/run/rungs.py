@@ -3,6 +3,7 @@
 
 import hashlib
 import json
+import os
 import re
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -66,6 +67,7 @@ RUNGS = {r.name: r for r in (
     Rung("pvm-bochs", "bochs", "intel", "pvm", "bare-bochs-intel", timeout=300),
     Rung("pvm-bochs-amd", "bochs", "amd", "pvm", "bare-bochs-amd", timeout=300),
     Rung("kvm", "kvm", "", "auto"),
+    Rung("pvm-kvm", "kvm", "", "pvm"),
 )}
 POLICIES = ("eager", "cached", "trapped")  # lazy is the default, and what the rungs above run with
 
@@ -142,7 +144,9 @@ def runs(rung, scenarios="all", options="", inner_options="", inner=DROVER, word
 
 
 def absent(rung):
-    """Why this rung cannot run on this machine, or None. Only kvm and svm on an old QEMU may be absent."""
+    """Why this rung cannot run on this machine, or None. Only kvm, pvm-kvm and svm on an old QEMU may be absent."""
+    if rung.name == "pvm-kvm":  # nests nothing
+        return emulators.kvm_trial(GUEST) if os.path.exists("/dev/kvm") else "/dev/kvm: none"
     if rung.platform == "kvm":
         vendor, why = emulators.kvm_offer()
         return why if vendor is None else emulators.kvm_trial(GUEST)
@@ -264,7 +268,7 @@ def judge(rung, results, whole=True, alone=False):
     bare, note = bare_statuses(rung)
     judgement = expect.judge(checks, entries, version(rung), whole, proofs, problems, bare)
     judgement.errors += broken
-    if rung.name == "kvm":  # whose CPU is unknown: what it cannot show is told, and is no failure
+    if rung.platform == "kvm":  # whose CPU is unknown: what it cannot show is told, and is no failure
         absent_here = [text for text in judgement.failed if text.startswith("skipped and unlisted") and "/all " not in text]
         judgement.failed = [text for text in judgement.failed if text not in absent_here]
         judgement.notes += absent_here

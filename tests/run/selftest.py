@@ -209,6 +209,8 @@ class Lists(unittest.TestCase):
         self.assertIn("a01/A01.ones: passes bare, not ok under drover", found)
         self.assertIn("gone: a check passes bare, absent under drover: gone/G01", found)
         self.assertNotIn("A01.rtm", found)
+        gone = LIST + "gone/all skip actual=- qemu-10.0 bare-ok: not here\n"
+        self.assertIn("gone: a check passes bare", failures(bare=bare, text=gone))  # listed, but not skipped here
         del bare["gone/G01"]
         self.assertEqual(failures(bare=bare, text=LIST.replace("bit 12", "bare-ok: bit 12")), "")
 

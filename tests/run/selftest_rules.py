@@ -19,6 +19,12 @@ TABLES = """## 1. Architectural (group A)
 class RulesTests(unittest.TestCase):
     good = ""  # a report, from selftest.py
 
+    def setUp(self):
+        self.planned, rules.PLANNED = rules.PLANNED, "P"
+
+    def tearDown(self):
+        rules.PLANNED = self.planned
+
     def judged(self, caveats="- A02: needs SMM\n", checks=None, red=None, sources=None, tables=TABLES):
         """(rules, all problems) of a made-up run in which A01 is tested and A02 is not."""
         found, problems = rules.read_rules(tables)

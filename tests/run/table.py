@@ -6,9 +6,10 @@ import json
 import ktap
 import rungs
 
-ORDER = ("bare-qemu", "bare-bochs-intel", "bare-bochs-amd", "svm-qemu", "svm-bochs", "vmx-bochs") + rungs.NEST_RUNGS + ("kvm",)
+ORDER = ("bare-qemu", "bare-bochs-intel", "bare-bochs-amd", "svm-qemu", "svm-bochs", "vmx-bochs", "pvm-qemu", "pvm-bochs", "pvm-bochs-amd") + rungs.NEST_RUNGS + ("kvm", "pvm-kvm")
 HEADS = {"bare-qemu": "bare-q", "bare-bochs-intel": "bare-bI", "bare-bochs-amd": "bare-bA", "svm-qemu": "svm-q",
-         "svm-bochs": "svm-b", "vmx-bochs": "vmx-b", "kvm": "kvm",
+         "svm-bochs": "svm-b", "vmx-bochs": "vmx-b", "kvm": "kvm", "pvm-kvm": "pvm-kvm",
+         "pvm-qemu": "pvm-q", "pvm-bochs": "pvm-bI", "pvm-bochs-amd": "pvm-bA",
          "nest2-svm-qemu": "2svm-q", "nest2-svm-bochs": "2svm-b", "nest2-vmx-bochs": "2vmx-b"}
 
 

@@ -148,6 +148,8 @@ static void decode_ud(struct vcpu *v)
 	}
 }
 
+#define PF_FETCH (1u << 4) /* of the error code; the host has EFER.NXE */
+
 static void decode_pf(struct vcpu *v)
 {
 	struct pvm_vcpu *hw = pvm_hw(v);
@@ -158,7 +160,9 @@ static void decode_pf(struct vcpu *v)
 	switch (pvm_mmu_fault(v, hw->trap_cr2, (uint32_t)hw->trap_error, &error, &gpa)) {
 	case PVM_FILLED:
 		e->kind = EXITK_NONE;
-		hw->again = true; /* nobody has seen that fault: the instruction's breakpoint has hit already, if it has one */
+		/* Nobody has seen that fault: the instruction's breakpoint has hit already, if it has one. Not so if it was being fetched: the breakpoint comes
+		 * first, says the manual, but QEMU looks for it behind the fetch. */
+		hw->again = !(hw->trap_error & PF_FETCH);
 		return;
 	case PVM_FAULT:
 		exception(v, VEC_PF);
@@ -228,10 +232,12 @@ static void host_interrupt(uint8_t vector)
 /* A #DB that came inside the switcher is of a MOV SS before the guest's INT3 or SYSCALL: held back by it still, as far as the guest can tell (P15, A25). */
 static void hold(struct vcpu *v)
 {
-	if (!pvm_hw(v)->host_db)
+	uint32_t held = pvm_hw(v)->host_db & (uint32_t)~DR6_BS; /* both clear TF: a step is the guest's only by its own RFLAGS behind them (A21, A22) */
+
+	if (!held)
 		return;
 	v->st.shadow = SHADOW_MOV_SS;
-	v->st.pending_dbg = pvm_hw(v)->host_db;
+	v->st.pending_dbg |= held;
 }
 
 void pvm_decode(struct vcpu *v, uint64_t dr6)

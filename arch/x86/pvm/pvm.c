@@ -183,14 +183,31 @@ static void fill_area(struct vcpu *v, uint64_t rflags)
 	a->gdtr = (struct desc_ptr){ PVM_GDT_BYTES - 1, PVM_GDT_VA + view * PVM_GDT_BYTES };
 }
 
-/* Hardware's image of a fault has RF set, whatever the guest had; what drover carries out is no fault to the guest, and what is one gets RF from event.c. */
+/* Is the instruction at RIP a string instruction with REP? */
+static bool at_rep(struct vcpu *v)
+{
+	bool rep = false;
+	unsigned n;
+	const uint8_t *p = pvm_code(v, &n);
+
+	for (unsigned i = 0; p && i < n; i++) {
+		if (p[i] == 0xf2 || p[i] == 0xf3)
+			rep = true;
+		else if (p[i] != 0x66 && p[i] != 0x67 && p[i] != 0x2e && p[i] != 0x36 && p[i] != 0x3e && p[i] != 0x26 && (p[i] & 0xfe) != 0x64 && (p[i] & 0xf0) != 0x40)
+			return rep && ((p[i] & 0xfc) == 0x6c || (p[i] & 0xf4) == 0xa4 || (p[i] & 0xfe) == 0xaa);
+	}
+	return false;
+}
+
+/* Hardware's image of a fault has RF set, whatever the guest had; what drover carries out is no fault to the guest, and what is one gets RF from event.c.
+ * That of an interrupt has it between the iterations of REP only, says the SDM; QEMU sets it always, and the guest would miss a breakpoint at RIP. */
 static void take_rf(struct vcpu *v)
 {
 	static const uint32_t faults = 1u << VEC_UD | 1u << VEC_NP | 1u << VEC_SS | 1u << VEC_GP | 1u << VEC_PF;
 	struct pvm_vcpu *hw = pvm_hw(v);
 	bool same = v->rip == hw->entry_rip, fault = hw->trap_vector < 32 && (faults >> hw->trap_vector & 1);
 
-	if (fault || (same && hw->again))
+	if (fault || (same && hw->again) || (hw->trap_vector >= 32 && (v->rflags & RFLAGS_RF) && !at_rep(v)))
 		v->rflags = (v->rflags & ~RFLAGS_RF) | (same ? hw->entry_rflags & RFLAGS_RF : 0);
 	hw->again = hw->again && same && hw->trap_vector >= 32 && hw->trap_vector < PVM_TRAP_SYSCALL; /* an interrupt came before it ran */
 }

@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: MIT */
+/* Symptom: a guest's user loads the kernel's tables, swaps its GS, or stops interrupts: what only CPL 0 may do works in user mode.
+ * Cause: a hypervisor that runs the guest's kernel in ring 3 emulates what faults there, and asks hardware's CPL, which is 3 for both, or none at all.
+ * Who had it: nobody may say for PVM, whose first versions had no published tests; Xen PV guards each emulation with guest_kernel_mode().
+ * Rules: P19, A08. Expected: the faults of the manual, RIP at the instruction, and nothing changed. */
+#include "tests/guest/guest.h"
+
+/* RBX points to ten bytes 00 .. 00 08 00: as a far pointer it is 0008:0, as a table a base that is canonical. RAX is 8. */
+static const struct {
+	const char *name;
+	uint8_t bytes[4], len;
+	const char *want;
+} insns[] = {
+	{ "cli", { 0xfa }, 1, "GP+0(0)" },
+	{ "sti", { 0xfb }, 1, "GP+0(0)" },
+	{ "hlt", { 0xf4 }, 1, "GP+0(0)" },
+	{ "lgdt", { 0x0f, 0x01, 0x13 }, 3, "GP+0(0)" },
+	{ "lidt", { 0x0f, 0x01, 0x1b }, 3, "GP+0(0)" },
+	{ "lldt", { 0x0f, 0x00, 0xd0 }, 3, "GP+0(0)" },
+	{ "ltr", { 0x0f, 0x00, 0xd8 }, 3, "GP+0(0)" },
+	{ "invlpg", { 0x0f, 0x01, 0x3b }, 3, "GP+0(0)" },
+	{ "invd", { 0x0f, 0x08 }, 2, "GP+0(0)" },
+	{ "wbinvd", { 0x0f, 0x09 }, 2, "GP+0(0)" },
+	{ "rdmsr", { 0x0f, 0x32 }, 2, "GP+0(0)" },
+	{ "wrmsr", { 0x0f, 0x30 }, 2, "GP+0(0)" },
+	{ "swapgs", { 0x0f, 0x01, 0xf8 }, 3, "GP+0(0)" },
+	{ "clts", { 0x0f, 0x06 }, 2, "GP+0(0)" },
+	{ "lmsw", { 0x0f, 0x01, 0xf0 }, 3, "GP+0(0)" },
+	{ "lmsw-mem", { 0x0f, 0x01, 0x33 }, 3, "GP+0(0)" },
+	{ "from-cr0", { 0x0f, 0x20, 0xc0 }, 3, "GP+0(0)" },
+	{ "to-cr0", { 0x0f, 0x22, 0xc0 }, 3, "GP+0(0)" },
+	{ "to-cr3", { 0x0f, 0x22, 0xd8 }, 3, "GP+0(0)" },
+	{ "to-cr4", { 0x0f, 0x22, 0xe0 }, 3, "GP+0(0)" },
+	{ "to-cr8", { 0x44, 0x0f, 0x22, 0xc0 }, 4, "GP+0(0)" },
+	{ "to-dr7", { 0x0f, 0x23, 0xf8 }, 3, "GP+0(0)" },
+	{ "sysret", { 0x48, 0x0f, 0x07 }, 3, "GP+0(0)" },
+	{ "in", { 0xec }, 1, "GP+0(0)" },
+	{ "out", { 0xee }, 1, "GP+0(0)" },
+	{ "outs", { 0x6e }, 1, "GP+0(0)" },
+	{ "far-jmp", { 0xff, 0x2b }, 2, "GP+0(8)" },
+	{ "far-call", { 0xff, 0x1b }, 2, "GP+0(8)" },
+	{ "mov-ss", { 0x8e, 0xd0 }, 2, "GP+0(8)" },
+	{ "mov-ds", { 0x8e, 0xd9 }, 2, "GP+0(10)" },
+	{ "int-gate0", { 0xcd, 0x0d }, 2, "GP+0(6a)" },
+};
+
+CODE64(p19_iret, "push $0x10; push %rsp; pushfq; push $8; push %rbx; iretq;" DONE)
+CODE64(p19_retf, "push $8; push %rbx; lretq;" DONE)
+
+static void kept(const char *when, const uint64_t was[6])
+{
+	uint64_t now[6] = { read_cr0(), read_cr3(), read_cr4(), 0, 0, read_dr7() };
+	bool same = true;
+
+	try_rdmsr(MSR_EFER, &now[3]);
+	try_rdmsr(MSR_KERNEL_GS_BASE, &now[4]);
+	for (unsigned i = 0; i < 6; i++)
+		same &= now[i] == was[i];
+	check(fmt("P19.kept.%s", when), "CR0, CR3, CR4, EFER, KernelGSBase, DR7", same);
+}
+
+SCENARIO(p19_user_privileges, "what only the kernel may do is refused in user mode", 0)
+{
+	uint64_t was[6] = { read_cr0(), read_cr3(), read_cr4(), 0, 0, read_dr7() };
+
+	try_rdmsr(MSR_EFER, &was[3]);
+	was[3] |= EFER_SCE;
+	try_wrmsr(MSR_EFER, was[3]);
+	try_wrmsr(MSR_KERNEL_GS_BASE, 0x123456);
+	was[4] = 0x123456;
+	for (unsigned i = 0; i < 10; i++)
+		watch_buf[i] = i == 4 ? 8 : 0;
+	for (unsigned i = 0; i < sizeof(insns) / sizeof(insns[0]); i++)
+		FOR_FX(k)
+		{
+			struct run r = { .code = code_make(insns[i].bytes, insns[i].len), .cpl = 3, .allow = 1 << VEC_GP | 1 << VEC_UD,
+					 .regs = { .rax = 8, .rbx = (uint64_t)watch_buf, .rcx = MSR_KERNEL_GS_BASE, .rdx = 0x3ff, .rsi = (uint64_t)watch_buf } };
+
+			if (insns[i].bytes[0] == 0x8e && insns[i].bytes[1] == 0xd9)
+				r.regs.rcx = SEL_KDATA;
+			fx(k);
+			run_code(&r);
+			check_trace(fmt("P19.%s.%s", insns[i].name, fx_name(k)), "the fault", r.code, insns[i].want);
+		}
+	kept("insns", was);
+	for (unsigned i = 0; i < 2; i++) {
+		struct run r = { .code = i ? p19_retf : p19_iret, .cpl = 3, .allow = 1 << VEC_GP, .regs = { .rbx = (uint64_t)p19_iret } };
+
+		run_code(&r);
+		check(fmt("P19.%s", i ? "retf" : "iretq"), "into the kernel: #GP(8)", r.end == VEC_GP && trap_log.n == 1 && trap_log.rec[0].err == 8);
+	}
+	kept("returns", was);
+	try_wrmsr(MSR_KERNEL_GS_BASE, 0);
+}

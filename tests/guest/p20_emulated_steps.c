@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: MIT */
+/* Symptom: a kernel that is stepped in a guest without hardware virtualization loses the step behind CLI, LGDT or IRETQ; a breakpoint on one of them hits
+ * twice, or never.
+ * Cause: in ring 3 these fault and are emulated, and each emulation has to retire the instruction as a CPU does: RF off, the step, the shadows.
+ * Who had it: EMULTYPE_PVM_GP of the PVM series goes through KVM's emulator, whose gaps are E01 to E05.
+ * Rules: P20, E01, E11, A20. Each instruction stepped, and with an exec breakpoint on it. Native everywhere but under PVM. */
+#include "tests/guest/guest.h"
+
+extern const uint8_t boot_gdtr[];
+
+CODE64(p20_cli, "cli; nop;" DONE)
+CODE64(p20_sti, "sti; nop; cli;" DONE)
+CODE64(p20_lgdt, "lgdt (%rbx); nop;" DONE)
+CODE64(p20_lldt, "lldt %ax; nop;" DONE)
+CODE64(p20_swapgs, "swapgs; swapgs; nop;" DONE)
+CODE64(p20_invlpg, "invlpg (%rbx); nop;" DONE)
+CODE64(p20_mov_ds, "mov %ecx, %ds; nop;" DONE)
+CODE64(p20_lss, "lss (%rsi), %edx; nop;" DONE)
+CODE64(p20_retf, "push $8; lea 1f(%rip), %rax; push %rax; lretq; 1: nop;" DONE)
+CODE64(p20_iretq, "mov %rsp, %rcx; push $0x10; push %rcx; pushfq; push $8; lea 1f(%rip), %rax; push %rax; iretq; 1: nop;" DONE)
+CODE64(p20_jmpf, "mov %rsp, %rcx; ljmpl *(%rdi); nop; nop;" DONE)
+
+static const struct {
+	const char *name, *code;
+	uint8_t at, ends[10]; /* of the instruction in question; where each instruction ends */
+} steps[] = {
+	{ "cli", p20_cli, 0, { 1, 2 } },
+	{ "sti", p20_sti, 0, { 1, 2, 3 } },
+	{ "lgdt", p20_lgdt, 0, { 3, 4 } },
+	{ "lldt", p20_lldt, 0, { 3, 4 } },
+	{ "swapgs", p20_swapgs, 3, { 3, 6, 7 } },
+	{ "invlpg", p20_invlpg, 0, { 3, 4 } },
+	{ "mov-ds", p20_mov_ds, 0, { 2, 3 } },
+	{ "lss", p20_lss, 0, { 3, 4 } },
+	{ "retf", p20_retf, 10, { 2, 9, 10, 12, 13 } },
+	{ "iretq", p20_iretq, 17, { 3, 5, 6, 7, 9, 16, 17, 19, 20 } },
+	{ "jmpf", p20_jmpf, 3, { 3, 6, 7 } },
+};
+
+static struct {
+	uint32_t offset;
+	uint16_t sel;
+} __attribute__((packed)) far_jump;
+static const struct {
+	uint32_t offset;
+	uint16_t sel;
+} __attribute__((packed)) far_ss = { 0, SEL_KDATA };
+
+static struct run run_of(unsigned i)
+{
+	struct run r = { .code = steps[i].code };
+
+	r.regs.rbx = (uint64_t)boot_gdtr;
+	r.regs.rcx = SEL_UDATA;
+	r.regs.rsi = (uint64_t)&far_ss;
+	r.regs.rdi = (uint64_t)&far_jump;
+	return r;
+}
+
+static const char *want(const uint8_t ends[10])
+{
+	static char text[200];
+	unsigned at = 0;
+
+	for (unsigned n = 0; n < 10 && ends[n]; n++)
+		for (const char *s = fmt("%sDB+%x/ffff4ff0", n ? ";" : "", ends[n]); *s; s++)
+			text[at++] = *s;
+	text[at] = 0;
+	return text;
+}
+
+SCENARIO(p20_emulated_steps, "steps and breakpoints over a kernel's own instructions", 0)
+{
+	far_jump.offset = (uint32_t)(uint64_t)(p20_jmpf + 6); /* over its NOP */
+	far_jump.sel = SEL_KCODE64;
+	for (unsigned i = 0; i < sizeof(steps) / sizeof(steps[0]); i++)
+		FOR_FX(k)
+		{
+			struct run r = run_of(i);
+			const char *id = fmt("%s.%s", steps[i].name, fx_name(k));
+
+			r.rflags = FL_TF;
+			fx(k);
+			run_code(&r);
+			check_trace(fmt("P20.step.%s", id), "one step behind each", steps[i].code, want(steps[i].ends));
+			r = run_of(i);
+			write_dr2((uint64_t)steps[i].code + steps[i].at);
+			write_dr7(DR7_INIT | DR7_BP(2, RW_EXEC, LEN_1));
+			fx(k);
+			run_code(&r);
+			write_dr7(DR7_INIT);
+			write_dr2(0);
+			check_trace(fmt("P20.exec.%s", id), "one hit, before it", steps[i].code, fmt("DB+%x/ffff0ff4", steps[i].at));
+		}
+}

@@ -1,0 +1,260 @@
+/* SPDX-License-Identifier: MIT */
+/* Symptom: a guest's kernel reaches its hypervisor: reads the switcher's memory, jumps or returns into its segments, makes it fault on its own IRET.
+ * Cause: in ring 3 nothing but page tables, a descriptor table and the checks of an emulator stands between the two. Each selector, address, RIP and RSP that a guest
+ * can give is one that the host will load for it.
+ * Who had it: Xen PV (CVE-2012-0217, SYSRET to an address that is not canonical; XSA-260; the LDT and GDT checks), lguest, each ring compression so far.
+ * Rules: P21, P15, P19; HP = what a hostile guest probes. Random, by `seed=` and `count=`. Expected: the manual's faults, as on a machine with nothing there. */
+#include "tests/guest/garbage.h"
+
+#define COUNT 400u
+#define HOST 0xffffff8000000000ul
+
+CODE64(p21_load, "movb (%rbx), %al;" DONE)
+CODE64(p21_store, "movb %al, (%rbx);" DONE)
+CODE64(p21_jmp, "jmp *%rbx;")
+CODE64(p21_call, "call *%rbx;")
+CODE64(p21_ret, "push %rbx; ret;")
+CODE64(p21_jmpf, "ljmpl *(%rdi);")
+CODE64(p21_callf, ".byte 0x48, 0xff, 0x1f;") /* lcall *(%rdi), m16:64 */
+CODE64(p21_retf, "push %rcx; push %rbx; lretq;")
+CODE64(p21_iret, "push %rdx; push %rsi; push %r8; push %rcx; push %rbx; iretq;")
+CODE64(p21_es, "mov %ecx, %es;" DONE)
+CODE64(p21_fs, "mov %ecx, %fs;" DONE)
+CODE64(p21_ss, "mov %ecx, %ss;" DONE)
+CODE64(p21_lldt, "lldt %cx;" DONE)
+CODE64(p21_ltr, "ltr %cx;" DONE)
+CODE64(p21_lar, "xor %eax, %eax; lar %ecx, %eax; setz %bl; lsl %ecx, %edx; setz %bh; verr %cx; setz %cl;" DONE)
+CODE64(p21_sysenter, "sysenter;")
+CODE64(p21_stack, "mov %rbx, %rsp; ud2;")
+CODE64(p21_stack_push, "mov %rbx, %rsp; push %rax;")
+CODE64(p21_sysret, "sysretq;")
+
+static struct {
+	uint64_t offset;
+	uint16_t sel;
+} __attribute__((packed)) far_pointer;
+
+static uint64_t host_address(void)
+{
+	switch (pick(5)) {
+	case 0: return HOST + (rnd() & 0x7fff);
+	case 1: return 0xffffffff80000000 + (rnd() & 0x3fffff);
+	case 2: return ~0ul - (rnd() & 0xfff);
+	case 3: return HOST + (rnd() & 0x7fffffffff);
+	default: return 0xffffffff80000000 + (rnd() & 0x7fffffff);
+	}
+}
+
+static uint64_t noncanonical(void)
+{
+	uint64_t a = rnd() << 9 ^ rnd();
+
+	return (a & ~(1ul << 63)) | 1ul << 62; /* bits 62 and 63 differ */
+}
+
+/* Beyond the guest's table, so that there is nothing; the host's own descriptors among them. The two slots that PVM lends to what the guest has in CS and SS
+ * are not asked for (docs/pvm.md). */
+static uint16_t selector(void)
+{
+	static const uint16_t host[] = { 0x1008, 0x1010, 0x1018, 0x1020, 0x1028, 0x1040, 0xff8, 0x1ff8 };
+	uint16_t sel = pick(2) ? (uint16_t)(host[pick(8)] | pick(8)) : (uint16_t)rnd();
+
+	if (sel < SEL_FREE + 8 || (sel & ~15) == 0x1030)
+		sel |= 0x2000;
+	return sel;
+}
+
+/* ---- What may happen ---- */
+
+static unsigned wrong[64];
+static const char *kinds[64];
+
+static void judge(unsigned kind, const char *name, const struct run *r, bool ok)
+{
+	kinds[kind] = name;
+	if (ok)
+		return;
+	if (!wrong[kind]++)
+		note("%s at CPL %u: ended by vector %u at 0x%lx, error 0x%lx; rbx=0x%lx rcx=0x%lx", name, r->cpl, r->end, r->end_rip,
+		     trap_log.n ? trap_log.rec[trap_log.n - 1].err : 0, r->regs.rbx, r->regs.rcx);
+}
+
+static const struct trap_rec *last(void)
+{
+	return trap_log.n ? &trap_log.rec[trap_log.n - 1] : trap_nth(0, 1000);
+}
+
+static struct run attack(const char *code, unsigned cpl)
+{
+	struct run r = { .code = code, .cpl = cpl, .allow = 1 << VEC_PF | 1 << VEC_GP | 1 << VEC_UD | 1 << VEC_SS | 1 << VEC_DF | 1 << 11 };
+
+	r.regs = (struct regs){ .rdi = (uint64_t)&far_pointer, .r8 = FL_FIXED, .rsi = (uint64_t)watch_buf, .rdx = cpl ? SEL_UDATA : SEL_KDATA };
+	return r;
+}
+
+static bool ended(const struct run *r, unsigned vec, uint64_t err)
+{
+	return r->end == vec && last()->err == err;
+}
+
+/* ---- Attacks ---- */
+
+static void memory(unsigned cpl)
+{
+	static const char *const code[] = { p21_load, p21_store, p21_jmp, p21_call, p21_ret };
+	unsigned k = pick(5);
+	struct run r = attack(code[k], cpl);
+	uint64_t at = host_address();
+
+	r.regs.rbx = at;
+	r.regs.rax = 0x5a;
+	run_code(&r);
+	judge(k, k == 0 ? "read" : k == 1 ? "write" : "fetch", &r, r.end == VEC_PF && last()->cr2 == at && !(last()->err & 1) && r.regs.rax == 0x5a);
+}
+
+static void segments(unsigned cpl)
+{
+	static const char *const code[] = { p21_jmpf, p21_callf, p21_retf, p21_iret, p21_es, p21_fs, p21_ss, p21_lldt, p21_ltr };
+	static const char *const name[] = { "far-jmp", "far-call", "far-ret", "iret", "mov-es", "mov-fs", "mov-ss", "lldt", "ltr" };
+	unsigned k = pick(9);
+	struct run r = attack(code[k], cpl);
+	uint16_t sel = selector();
+
+	far_pointer.offset = pick(2) ? host_address() : (uint64_t)p21_load;
+	far_pointer.sel = sel;
+	if (k == 0) /* m16:32 */
+		*(volatile uint16_t *)((uint64_t)&far_pointer + 4) = sel;
+	else if (k == 1 && env.amd) { /* no m16:64 */
+		far_pointer.offset = (uint64_t)p21_load | (uint64_t)sel << 32;
+	}
+	r.regs.rbx = pick(2) ? host_address() : (uint64_t)p21_load;
+	r.regs.rcx = sel;
+	run_code(&r);
+	judge(8 + k, name[k], &r, ended(&r, VEC_GP, k >= 7 && cpl ? 0 : sel & ~3u));
+}
+
+/* Kernel to user and kernel to kernel, with a frame whose RIP, RSP, SS or RFLAGS is nonsense. */
+static void returns(void)
+{
+	struct run r = attack(p21_iret, 0);
+	unsigned k = pick(4);
+
+	r.regs.rcx = SEL_UCODE64;
+	r.regs.rdx = SEL_UDATA;
+	r.regs.rbx = k == 0 ? noncanonical() : k == 1 ? host_address() : (uint64_t)p21_load;
+	if (k == 2)
+		r.regs.rdx = selector();
+	if (k == 3) { /* all flags but TF: IOPL, NT, VM, RF, AC, VIF, VIP, ID */
+		r.regs.r8 = rnd() & ~FL_TF;
+		r.regs.rbx = host_address(); /* faults at once */
+	}
+	r.regs.rsi = pick(2) ? noncanonical() : host_address();
+	run_code(&r);
+	if (k == 0)
+		judge(20, "iret-rip", &r, ended(&r, VEC_GP, 0) && r.end_rip != r.regs.rbx);
+	else if (k == 2)
+		judge(21, "iret-ss", &r, ended(&r, VEC_GP, r.regs.rdx & 0xfffc));
+	else
+		judge(22 + k, k == 1 ? "iret-host" : "iret-flags", &r, r.end == VEC_PF && r.end_rip == r.regs.rbx && (last()->cs & 3) == 3 && last()->cr2 == r.regs.rbx);
+}
+
+static void addresses(unsigned cpl)
+{
+	static const char *const code[] = { p21_jmp, p21_ret, p21_load, p21_stack, p21_stack_push };
+	unsigned k = pick(5);
+	struct run r = attack(code[k], cpl);
+	bool ok;
+
+	r.regs.rbx = k >= 3 && pick(2) ? host_address() : noncanonical();
+	run_code(&r);
+	if (k < 3)
+		ok = ended(&r, VEC_GP, 0);
+	else if (cpl == 0)
+		ok = r.end == VEC_DF; /* no stack for the first fault, nor for the one of its delivery */
+	else
+		ok = k == 3 ? r.end == VEC_UD : r.end == VEC_SS || r.end == VEC_PF;
+	judge(28 + k, k < 2 ? "rip" : k == 2 ? "address" : k == 3 ? "bad-stack" : "bad-stack-push", &r, ok);
+}
+
+static void sysret(void)
+{
+	struct run r = attack(p21_sysret, 0);
+
+	r.regs.rcx = pick(2) ? noncanonical() : host_address();
+	r.regs.r11 = rnd() & ~FL_TF;
+	run_code(&r);
+	/* Intel: #GP of SYSRET itself, in the kernel; AMD: of the fetch, in user mode */
+	judge(34, "sysret", &r, r.regs.rcx < HOST ? ended(&r, VEC_GP, 0) : r.end == VEC_PF && r.end_rip == r.regs.rcx && (last()->cs & 3) == 3);
+}
+
+static void rest(unsigned cpl)
+{
+	struct run r = attack(p21_sysenter, cpl);
+	uint16_t sel = selector();
+
+	run_code(&r);
+	judge(35, "sysenter", &r, ended(&r, VEC_GP, 0) || r.end == VEC_UD);
+	r = attack(p21_lar, cpl);
+	r.regs.rcx = sel;
+	run_code(&r);
+	judge(36, "lar-lsl-verr", &r, r.end == 0x81 && r.regs.rax == 0 && (r.regs.rbx & 0xffff) == 0 && (r.regs.rcx & 0xff) == 0);
+}
+
+/* Breakpoints anywhere in the host's range, of any type, beside all that. */
+static void breakpoints(void)
+{
+	uint32_t dr7 = DR7_INIT;
+
+	for (unsigned i = 0; i < 4; i++) {
+		(void)try_mov_to_dr(i, host_address());
+		if (pick(2))
+			dr7 |= DR7_BP(i, pick(4), pick(4));
+	}
+	write_dr7(dr7);
+}
+
+/* The guest's own tables may have something in the host's range; under PVM it is not there all the same, without there is nothing special about it. */
+static void own_mapping(void)
+{
+	uint64_t at = 0xffffffffc0000000;
+	uint8_t v = 0;
+	unsigned vec;
+
+	map_2m(at, 0x200000);
+	vec = try_read8(at, &v);
+	check_eq("P21.mapped", "what the guest maps in the host's range", vec, env.pvm ? VEC_PF : NO_FAULT);
+	map_2m(0xffffffff80000000, 0x200000);
+	vec = try_read8(0xffffffff80100000, &v);
+	check_eq("P21.mapped-over", "what it maps over the switcher", vec, env.pvm ? VEC_PF : NO_FAULT);
+}
+
+SCENARIO(p21_escape, "what a kernel in ring 3 may try, at random", 0)
+{
+	uint64_t efer = 0;
+	unsigned count = env.count ? (unsigned)env.count : COUNT;
+
+	garbage_begin();
+	try_rdmsr(MSR_EFER, &efer);
+	try_wrmsr(MSR_EFER, efer | EFER_SCE);
+	try_wrmsr(MSR_STAR, (uint64_t)SEL_KCODE64 << 32 | (uint64_t)SEL_UCODE32 << 48);
+	for (unsigned i = 0; i < count; i++) {
+		unsigned cpl = pick(2) ? 3 : 0;
+
+		if (pick(4) == 0)
+			breakpoints();
+		switch (pick(8)) {
+		case 0: case 1: memory(cpl); break;
+		case 2: case 3: segments(cpl); break;
+		case 4: returns(); break;
+		case 5: addresses(cpl); break;
+		case 6: sysret(); break;
+		default: rest(cpl); break;
+		}
+	}
+	debug_state_reset();
+	for (unsigned k = 0; k < 64; k++)
+		if (kinds[k])
+			check_eq(fmt("P21.%s.%u", kinds[k], k), "as where there is nothing", wrong[k], 0);
+	own_mapping();
+	try_wrmsr(MSR_EFER, efer);
+}
