@@ -509,15 +509,3 @@ void sw_guest_run(struct sw_guest *g, const struct sw_ctl *ctl, struct sw_exit *
 		}
 	}
 }
-
-void sw_run_bare(struct sw_guest *g, struct ref_cpu phys)
-{
-	struct sw_cpu kept = sw;
-	struct sw_ctl ctl = { .bare = true, .user = g->user };
-	struct sw_exit x;
-
-	sw_reset(g->amd, phys);
-	sw.guest = true;
-	sw_guest_run(g, &ctl, &x);
-	sw = kept;
-}
