@@ -76,3 +76,15 @@ void sw_due_after_emulation(struct sw_guest *g, const struct gop *o, const struc
 	if (o->kind == G_OUTS)
 		g->raised |= sw_true_hits(g, REF_READ, g->r[6], 1);
 }
+
+void sw_run_bare(struct sw_guest *g, struct ref_cpu phys)
+{
+	struct sw_cpu kept = sw;
+	struct sw_ctl ctl = { .bare = true, .user = g->user };
+	struct sw_exit x;
+
+	sw_reset(g->amd, phys);
+	sw.guest = true;
+	sw_guest_run(g, &ctl, &x);
+	sw = kept;
+}
