@@ -129,6 +129,7 @@ struct vcpu *machine_add(struct machine *m, const struct gop *ops, unsigned nr, 
 	sw_bind(vm->vcpu, &m->g[i]);
 	if (machine_ring3)
 		sw_ring3_guest(vm->vcpu, m->user);
+	m->g[i].user = m->bare[i].user = m->user;
 	vm->vcpu->rip = G_MAIN;
 	return vm->vcpu;
 }

@@ -337,3 +337,91 @@ RING3(P18_tf)
 	tap_ok(machine_recs(&m, 0, R_DB) > 4, rid(amd, "P18.steps"), "steps, also behind the handlers of exceptions (%u)", machine_recs(&m, 0, R_DB));
 	machine_stop(&m);
 }
+
+/* ---- A user of the guest ---- */
+
+/* The kernel has armed slot 0; the script is a user's. */
+static bool run_user(struct machine *m, bool amd, const struct gop *ops, unsigned nr, uint64_t addr, uint64_t dr7)
+{
+	struct vcpu *v;
+
+	machine_ring3 = true;
+	if (!machine_start(m, amd, plain))
+		return false;
+	m->user = true;
+	v = machine_add(m, ops, nr, OPS(show_dr67));
+	machine_ring3 = false;
+	if (!v)
+		return false;
+	v->dbg.dr[0] = m->g[0].true_dr[0] = m->bare[0].true_dr[0] = addr;
+	v->dbg.dr7 = m->g[0].true_dr7 = m->bare[0].true_dr7 = dr7;
+	dbg_settle(&v->dbg);
+	machine_ring3 = true;
+	machine_run(m);
+	machine_ring3 = false;
+	return true;
+}
+
+RING3(P19_user)
+{
+	static const struct gop ops[] = { RD(6), WR(7, 0x401), RD(0), WR(0, 0x1234), { G_NOP } };
+	struct machine m;
+
+	if (!run_user(&m, amd, OPS(ops), 0x5000, 0x2400))
+		return;
+	machine_same_as_bare(&m, 0, rid(amd, "P19.user"));
+	sw_report(rid(amd, "P19.user"));
+	tap_eq(machine_recs(&m, 0, R_EXC), 4, rid(amd, "P19.gp"), "each MOV DR of a user is #GP, and GD is not looked at");
+	tap_ok(m.vm[0]->vcpu->dbg.dr[0] == 0x5000 && m.vm[0]->vcpu->dbg.dr7 == 0x2400, rid(amd, "P19.unchanged"), "nothing was written");
+	machine_stop(&m);
+}
+
+/* MOV SS from a watched word, and the guest is gone into the host before the #DB comes. */
+RING3(P15_syscall)
+{
+	static const struct gop ops[] = { { G_NOP }, { G_MOV_SS, .a = 0x5000 }, { G_SYSCALL }, { G_NOP }, { G_LOAD, .a = 0x5000, .n = 1 }, { G_SYSCALL }, { G_NOP } };
+	struct machine m;
+
+	if (!run_user(&m, amd, OPS(ops), 0x5000, 0x30402))
+		return;
+	tap_eq(rec_of(&m, R_DB, 0), R3_SYSCALL, rid(amd, "P15.at"), "the guest's #DB comes at the first instruction of its kernel");
+	tap_eq(dr_rec(&m, 0), 0xffff0ff1, rid(amd, "P15.dr6"), "with its cause");
+	tap_eq(rec_of(&m, R_EXC, 0), 0x100, rid(amd, "P15.syscall"), "and the system call is made");
+	tap_eq(machine_recs(&m, 0, R_DB), 2, rid(amd, "P15.once"), "once, and once for the load behind it");
+	tap_eq(sw.host_traps[1], 0, rid(amd, "H18.survives"), "the host takes no #DB of the guest's for its own");
+	sw_report(rid(amd, "P15.rules"));
+	machine_stop(&m);
+}
+
+RING3(P15_int3)
+{
+	static const struct gop ops[] = { { G_NOP }, { G_MOV_SS, .a = 0x5000 }, { G_INT3 }, { G_NOP }, { G_INT3 }, { G_NOP } };
+	struct machine m;
+
+	if (!run_user(&m, amd, OPS(ops), 0x5000, 0x30402))
+		return;
+	tap_eq(rec_of(&m, R_DB, 0), R3_STUBS + 3 * 16, rid(amd, "P15.handler"), "the guest's #DB comes at the first instruction of #BP's handler");
+	tap_eq(dr_rec(&m, 0), 0xffff0ff1, rid(amd, "P15.cause"), "with its cause");
+	tap_eq(machine_recs(&m, 0, R_EXC), 2, rid(amd, "P13.bp"), "both INT3 are the guest's");
+	tap_eq(machine_recs(&m, 0, R_DB), 1, rid(amd, "P15.none"), "the second one has no #DB");
+	sw_report(rid(amd, "P15.bp"));
+	machine_stop(&m);
+}
+
+/* SYSCALL is decided by the flags after FMASK: no step in the kernel. */
+RING3(P16_step)
+{
+	static const struct gop ops[] = { { G_POPF, .a = 1 }, { G_NOP }, { G_SYSCALL }, { G_NOP }, { G_POPF }, { G_NOP } };
+	struct machine m;
+	unsigned inside = 0;
+
+	if (!run_user(&m, amd, OPS(ops), 0x5000, 0x400))
+		return;
+	for (unsigned i = 0; i < machine_recs(&m, 0, R_DB); i++)
+		inside += rec_of(&m, R_DB, i) == R3_SYSCALL;
+	tap_eq(inside, 0, rid(amd, "P16.kernel"), "no step at the first instruction of the kernel");
+	tap_ok(machine_recs(&m, 0, R_DB) >= 3, rid(amd, "P16.user"), "the user is stepped before and behind it (%u)", machine_recs(&m, 0, R_DB));
+	tap_eq(sw.host_traps[1], 0, rid(amd, "P16.host"), "none in the host");
+	sw_report(rid(amd, "P16.rules"));
+	machine_stop(&m);
+}

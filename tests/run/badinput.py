@@ -120,8 +120,8 @@ def machine_cases():
 
 def fault_cases(where):
     """drover is at fault: hardware refuses the entry, which is told with the state, the last exits and the broken rule; and a panic."""
-    backend = "backend=vmx" if where == "bochs-vmx" else "backend=svm"
-    two = ((GOOD[0], "vm=bad mem=8"), GOOD)
+    backend = {"bochs-vmx": "backend=vmx", "pvm": "backend=pvm"}.get(where, "backend=svm")
+    two = guest(AFTER, "") if where == "pvm" else ((GOOD[0], "vm=bad mem=8"), GOOD)
     return [
         Case("entry-refused", where, "EXIT_ENTRY",
              (r"^drover: vm bad: stopped: hardware refused to enter it", r"^drover: vm bad: rip=[0-9a-f]{16} rflags=",
@@ -184,7 +184,7 @@ def cases():
     made = module_cases() + option_cases() + machine_cases() + bare_cases()
     for where in ("qemu", "bochs-svm", "bochs-vmx"):
         made += guest_cases(where) + fault_cases(where)
-    return made + guest_cases("pvm")
+    return made + guest_cases("pvm") + fault_cases("pvm")[:1]
 
 
 def to_run(case):

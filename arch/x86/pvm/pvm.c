@@ -139,6 +139,11 @@ static bool prepare(struct vcpu *v)
 		v->exit.kind = EXITK_INTR_WINDOW; /* it comes at the handler's first instruction */
 		return false;
 	}
+	if (v->dbg.vm_dr7 >> 32) { /* no guest can have it so (A03); MOV DR7 would fault in the host */
+		v->exit.kind = EXITK_ENTRY_FAIL;
+		v->exit.u.fail.code = v->dbg.vm_dr7;
+		return false;
+	}
 	if (!pvm_canonical(v->rip)) { /* IRETQ would fault in the host */
 		vcpu_raise(v, VEC_GP, true, 0);
 		return false;

@@ -124,15 +124,19 @@ unsigned pvm_audit(struct vcpu *v)
 	unsigned broken = 0;
 
 	if ((hw->cs & 3) != 3 || (hw->ss & 3) != 3) {
-		log_printf("drover: pvm: CS 0x%x or SS 0x%x is not of ring 3\n", hw->cs, hw->ss);
+		log_printf("drover: PVM breaks the entry rule: CS 0x%x and SS 0x%x are of ring 3\n", hw->cs, hw->ss);
 		broken++;
 	}
 	if (!pvm_canonical(v->rip)) {
-		log_printf("drover: pvm: RIP is not canonical\n");
+		log_printf("drover: PVM breaks the entry rule: RIP is canonical\n");
+		broken++;
+	}
+	if (v->dbg.vm_dr7 >> 32) {
+		log_printf("drover: PVM breaks the entry rule: DR7[63:32] are zero\n");
 		broken++;
 	}
 	if (dbg_ring3_dr7(v->dbg.dr, v->dbg.vm_dr7) != v->dbg.vm_dr7 && !v->dbg.held) {
-		log_printf("drover: pvm: DR7 0x%lx would watch the host\n", v->dbg.vm_dr7);
+		log_printf("drover: PVM breaks the entry rule: DR7 0x%lx watches the guest's addresses only\n", v->dbg.vm_dr7);
 		broken++;
 	}
 	return broken;

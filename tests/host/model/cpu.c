@@ -66,6 +66,7 @@ static const struct {
 	[RULE_P06] = { "P06", "DR7 is the last thing before an entry, and off first behind an exit" },
 	[RULE_P08] = { "P08", "no breakpoint on ports is in hardware" },
 	[RULE_P11] = { "P11", "DR6 has its reset value at an entry" },
+	[RULE_P15] = { "P15", "a #DB that the guest made in the host is noted, and nothing of it stays" },
 	[RULE_P18] = { "P18", "a handler is entered without TF" },
 	[RULE_P21] = { "P21", "the host's slot is not ring 3's" },
 	[RULE_V09] = { "V09", "under a shadow the pending step agrees with TF and BTF" },

@@ -62,6 +62,7 @@ struct rec {
 
 struct sw_guest {
 	uint8_t *ram;
+	bool user;          /* the script, but for the handler */
 	bool amd, de, dead; /* de: CR4.DE; dead: wrong RIP or too many steps */
 	struct gop op[G_MAX];
 	uint32_t at[G_MAX];
@@ -117,7 +118,7 @@ struct sw_ctl {
 
 enum sw_exit_kind {
 	X_INTR, X_DB, X_ICEBP, X_DR, X_CPUID, X_HLT, X_HC, X_IO, X_MSR, X_CR, X_INVLPG, X_END, X_DEAD, X_INTR_WINDOW, X_NMI_WINDOW, X_BUS_LOCK,
-	X_PF, X_IRET, X_MOV_SS, X_INT3, X_SYSCALL, X_HANDLED /* ring3.h only */
+	X_PF, X_IRET, X_MOV_SS, X_INT3, X_SYSCALL, X_SYSRET, X_HANDLED /* ring3.h only */
 };
 struct sw_exit {
 	uint8_t kind, len, dr, port_in;
@@ -184,7 +185,7 @@ struct sw_logged {
 
 /* Invariants that are checked at each operation. */
 enum sw_rule { RULE_H01, RULE_H02, RULE_H04, RULE_H05, RULE_H06, RULE_H07, RULE_H08, RULE_H11, RULE_H12, RULE_H14, RULE_H15, RULE_H17, RULE_S02, RULE_S07, RULE_V05, RULE_V07,
-	       RULE_V08, RULE_V09, RULE_P01, RULE_P02, RULE_P03, RULE_P04, RULE_P06, RULE_P08, RULE_P11, RULE_P18, RULE_P21, RULE_NR };
+	       RULE_V08, RULE_V09, RULE_P01, RULE_P02, RULE_P03, RULE_P04, RULE_P06, RULE_P08, RULE_P11, RULE_P15, RULE_P18, RULE_P21, RULE_NR };
 
 struct sw_cpu {
 	bool amd;

@@ -137,6 +137,8 @@ static enum outcome mov_dr(struct sw_guest *g, const struct gop *o, const struct
 		return out_of_guest(x, X_DR);
 	if ((n == 4 || n == 5) && g->de)
 		return fault(g, 6);
+	if (g->user)
+		return fault(g, 13);
 	if (sw.dr7 & GD)
 		return raise_db(g, ctl, x, BD) ? EXITED : FAULTED;
 	if (ctl->dr)
@@ -235,11 +237,20 @@ static enum outcome execute(struct sw_guest *g, const struct gop *o, const struc
 	switch ((enum gop_kind)o->kind) {
 	case G_NOP: case G_SPLIT_LOCK: return DONE;
 	case G_INT3: return ctl->ring3 ? (g->rip++, out_of_guest(x, X_INT3)) : fault(g, 3);
-	case G_SYSCALL: return ctl->ring3 ? (g->rip += 2, out_of_guest(x, X_SYSCALL)) : DONE;
+	case G_SYSCALL:
+		if (ctl->ring3)
+			return g->rip += 2, out_of_guest(x, X_SYSCALL);
+		g->r[1] = g->rip + 2;
+		g->r[11] = g->rflags;
+		g->rip = R3_SYSCALL - 2;
+		g->rflags &= ~TF;
+		return DONE;
 	case G_JMP:
 		sw_branch(g->rip, g->rip + 2);
 		return DONE;
 	case G_MOV_SS:
+		if (ctl->ring3 && !ctl->user)
+			return g->r[0] = R3_KDATA, out_of_guest(x, X_MOV_SS);
 		if (o->a)
 			access(g, REF_READ, o->a, 2);
 		return DONE;
@@ -354,7 +365,7 @@ static void retire(struct sw_guest *g, const struct gop *o, struct sw_exit *x, c
 		g->shadow = true;
 		return;
 	}
-	if (tf && (!(sw.debugctl & SW_BTF) || o->kind == G_JMP))
+	if (tf && o->kind != G_SYSCALL && (!(sw.debugctl & SW_BTF) || o->kind == G_JMP))
 		causes |= BS;
 	*pending |= causes | g->held;
 	g->held = 0;
@@ -465,6 +476,16 @@ void sw_guest_run(struct sw_guest *g, const struct sw_ctl *ctl, struct sw_exit *
 			x->kind = X_BUS_LOCK;
 			return;
 		}
+		if (g->rip == R3_SYSCALL) { /* its handler: SYSRET */
+			sw_record(g, R_EXC, 0, 0x100, g->r[1]);
+			if (ctl->ring3) {
+				x->kind = X_SYSRET;
+				return;
+			}
+			g->rip = g->r[1];
+			g->rflags = g->r[11];
+			continue;
+		}
 		i = find(g, g->rip);
 		if (i < 0 || ++g->steps > 20000) {
 			g->dead = true;
@@ -492,7 +513,7 @@ void sw_guest_run(struct sw_guest *g, const struct sw_ctl *ctl, struct sw_exit *
 void sw_run_bare(struct sw_guest *g, struct ref_cpu phys)
 {
 	struct sw_cpu kept = sw;
-	struct sw_ctl ctl = { .bare = true };
+	struct sw_ctl ctl = { .bare = true, .user = g->user };
 	struct sw_exit x;
 
 	sw_reset(g->amd, phys);

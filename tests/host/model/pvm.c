@@ -22,6 +22,7 @@
 
 /* ---- What switch.S and gdt.c have ---- */
 
+extern const uint8_t pvm_stubs[], pvm_syscall64[];
 __asm__(".pushsection .rodata\n .balign 4096\n .globl pvm_text_start, pvm_stubs, pvm_syscall64, pvm_syscall32, pvm_text_end\n"
 	"pvm_text_start: pvm_stubs: .skip 4080\n pvm_syscall64: .skip 8\n pvm_syscall32: .skip 8\n pvm_text_end:\n .popsection");
 
@@ -239,6 +240,11 @@ void sw_ring3_guest(struct vcpu *v, bool user)
 		memcpy(v->vm->ram + R3_STUBS + 16 * i, "\x48\xcf", 2); /* IRETQ */
 	}
 	put64(v, R3_TSS + 4, R3_STACK); /* RSP0 */
+	memcpy(v->vm->ram + R3_SYSCALL, "\x48\x0f\x07\x90\x90\x90\x90\x90", 8); /* SYSRETQ */
+	v->st.lstar = R3_SYSCALL;
+	v->st.star = (uint64_t)(R3_UDATA - 8) << 48 | (uint64_t)R3_KCODE << 32;
+	v->st.sfmask = 0x47700;
+	v->st.efer |= 1; /* SCE */
 	v->st.gdtr.base = R3_GDT;
 	v->st.gdtr.limit = sizeof(gdt) - 1;
 	v->st.idtr.base = R3_IDT;
@@ -250,6 +256,7 @@ void sw_ring3_guest(struct vcpu *v, bool user)
 		v->st.seg[SEG_CS].ar = 0xa0fb;
 		v->st.seg[SEG_SS] = (struct seg){ .sel = R3_UDATA, .ar = 0xc0f3, .limit = 0xffffffff };
 		v->st.cpl = 3;
+		v->rflags |= IOPL; /* the end of the script is an OUT */
 	}
 	vcpu_dirty(v, VST_ALL);
 	pvm_gdt_rebuild(v);
@@ -316,11 +323,30 @@ static bool trap_of(const struct sw_guest *g, const struct sw_exit *x, uint64_t 
 		return true;
 	case X_INT3: *vector = 3; return false;
 	case X_SYSCALL: *vector = PVM_TRAP_SYSCALL; return false;
-	case X_DR: case X_CPUID: case X_HLT: case X_IO: case X_MSR: case X_CR: case X_INVLPG: case X_END: case X_IRET: case X_MOV_SS: break;
+	case X_DR: case X_CPUID: case X_HLT: case X_IO: case X_MSR: case X_CR: case X_INVLPG: case X_END: case X_IRET: case X_MOV_SS: case X_SYSRET: break;
 	case X_DEAD: case X_HANDLED: *vector = 0x30; return false;
 	}
 	*vector = 13;
 	return true;
+}
+
+/* Its first instruction at CPL 0 has still to come: what MOV SS has held back until now is a #DB there (P15, XSA-260). */
+static void held_in_host(struct sw_guest *g, const struct sw_exit *x)
+{
+	const uint8_t *at = x->kind == X_INT3 ? pvm_stubs + 3 * PVM_STUB_SIZE : pvm_syscall64;
+	struct trapframe tf = { .vector = 1, .rip = (uint64_t)(uintptr_t)at, .cs = PVM_KCODE, .rflags = TF | 2 };
+	unsigned before = sw.host_traps[1];
+
+	g->shadow = false;
+	if (!g->held)
+		return;
+	sw.dr6 = ref_dr6_after(sw.dr6, g->held, sw.phys);
+	g->raised = g->held;
+	g->held = 0;
+	pvm_inside(&tf);
+	if (tf.vector != 1 || sw.host_traps[1] != before || (tf.rflags & TF) || (sw.dr7 & 0xff) || sw.dr6 != 0xffff0ff0)
+		sw_broken(RULE_P15, "%u handled by the host, RFLAGS=0x%llx DR7=0x%llx DR6=0x%llx", sw.host_traps[1] - before, (unsigned long long)tf.rflags,
+			  (unsigned long long)sw.dr7, (unsigned long long)sw.dr6);
 }
 
 void pvm_switch(void)
@@ -362,4 +388,6 @@ void pvm_switch(void)
 	sw.guest = false;
 	sw_log(OP_EXIT, 0, a->vector);
 	sw_ring3_armed();
+	if (x.kind == X_SYSCALL || x.kind == X_INT3)
+		held_in_host(g, &x);
 }

@@ -17,6 +17,7 @@ struct vcpu;
 #define R3_TSS 0x99000u
 #define R3_IDT 0x9a000u
 #define R3_STUBS 0x9c000u /* 16 bytes each */
+#define R3_SYSCALL 0x9d000u
 #define R3_USER_STACK 0x9e000u
 #define R3_STACK 0x9f000u
 #define R3_KCODE 0x08u

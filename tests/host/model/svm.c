@@ -137,7 +137,7 @@ static void decode_to(struct vmcb *b, const struct sw_guest *g, const struct sw_
 		b->exit_info1 = (uint64_t)x->port << 16 | 1u << 4 | x->port_in | (x->string ? VMCB_IO_STR : 0) | (x->rep ? VMCB_IO_REP : 0);
 		b->exit_info2 = g->rip + x->len;
 		break;
-	case X_PF: case X_IRET: case X_MOV_SS: case X_INT3: case X_SYSCALL: case X_HANDLED:
+	case X_PF: case X_IRET: case X_MOV_SS: case X_INT3: case X_SYSCALL: case X_SYSRET: case X_HANDLED:
 	case X_DEAD: case X_END: case X_NMI_WINDOW: case X_BUS_LOCK: b->exit_code = 0x7f; return;
 	}
 	b->nrip = g->rip + x->len;

@@ -198,7 +198,7 @@ static void decode_to(uint64_t *f, const struct sw_exit *x)
 		f[VMCS_EXIT_REASON] = 30;
 		f[VMCS_EXIT_QUALIFICATION] = (uint64_t)x->port << 16 | 1u << 6 | (x->port_in ? 8u : 0) | (x->string ? 1u << 4 : 0) | (x->rep ? 1u << 5 : 0);
 		return;
-	case X_PF: case X_IRET: case X_MOV_SS: case X_INT3: case X_SYSCALL: case X_HANDLED:
+	case X_PF: case X_IRET: case X_MOV_SS: case X_INT3: case X_SYSCALL: case X_SYSRET: case X_HANDLED:
 	case X_END: case X_DEAD: f[VMCS_EXIT_REASON] = 2; return;
 	}
 }
