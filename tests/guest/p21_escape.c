@@ -230,12 +230,14 @@ static void own_mapping(void)
 
 SCENARIO(p21_escape, "what a kernel in ring 3 may try, at random", 0)
 {
-	uint64_t efer = 0;
+	uint64_t efer = 0, sysenter_cs = 0;
 	unsigned count = env.count ? (unsigned)env.count : COUNT;
 
 	garbage_begin();
 	try_rdmsr(MSR_EFER, &efer);
 	try_wrmsr(MSR_EFER, efer | EFER_SCE);
+	try_rdmsr(MSR_SYSENTER_CS, &sysenter_cs);
+	try_wrmsr(MSR_SYSENTER_CS, 0); /* no way in, or SYSENTER would take one that another scenario has left */
 	try_wrmsr(MSR_STAR, (uint64_t)SEL_KCODE64 << 32 | (uint64_t)SEL_UCODE32 << 48);
 	for (unsigned i = 0; i < count; i++) {
 		unsigned cpl = pick(2) ? 3 : 0;
@@ -256,5 +258,6 @@ SCENARIO(p21_escape, "what a kernel in ring 3 may try, at random", 0)
 		if (kinds[k])
 			check_eq(fmt("P21.%s.%u", kinds[k], k), "as where there is nothing", wrong[k], 0);
 	own_mapping();
+	try_wrmsr(MSR_SYSENTER_CS, sysenter_cs);
 	try_wrmsr(MSR_EFER, efer);
 }

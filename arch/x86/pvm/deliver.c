@@ -129,8 +129,10 @@ static bool push_frame(struct vcpu *v, struct delivery *d)
 
 	v->st.cpl = (uint8_t)d->cpl;
 	vcpu_dirty(v, VST_CS);
-	ok = pvm_touch_write(v, d->rsp - 8, 8) && (bottom >= edge || pvm_touch_write(v, edge - 8, 8)) &&
+	ok = (bottom >= edge || (pvm_touch_write(v, d->rsp - 8, 8) && pvm_touch_write(v, edge - 8, 8))) &&
 	     pvm_write(v, bottom, d->frame, 8ull * d->words, PVM_AT_CPL);
+	if (!ok && bottom >= edge)
+		v->exception.cr2 = d->rsp - 8;
 	v->st.cpl = cpl;
 	return ok;
 }
@@ -225,12 +227,15 @@ bool pvm_deliver(struct vcpu *v)
 		d.rip &= 0xffffffff;
 	if (e.type == EVENT_FAULT && e.vector == VEC_PF)
 		set_cr2(v, e.cr2);
+	pvm_gdt_begin(v);
 	if (deliver(v, &d)) {
 		v->exception = waiting;
 		v->event_pending |= waiting.type != EVENT_NONE;
 		delivered(v, &d);
+		pvm_gdt_end(v);
 		return true;
 	}
+	pvm_gdt_end(v);
 	f = v->exception;
 	v->exception = waiting;
 	failed(v, &e, &f);

@@ -59,6 +59,10 @@ static inline bool pvm_null(uint16_t sel)
 enum { PVM_DESC_OK, PVM_DESC_NONE, PVM_DESC_FAULT }; /* NONE: beyond the table, or in an LDT. FAULT: queued */
 /* n: 8 or 16 bytes. */
 unsigned pvm_desc_read(struct vcpu *v, uint16_t sel, unsigned n, uint64_t desc[2]);
+/* Around what reads descriptors and may change the virtual mode: one comparison of the guest's table, not several. True: it was another one, and the views
+ * are new. */
+bool pvm_gdt_begin(struct vcpu *v);
+void pvm_gdt_end(struct vcpu *v);
 /* Its accessed bit, or busy bit with `bits`; false: a fault is queued. */
 bool pvm_desc_mark(struct vcpu *v, uint16_t sel, uint64_t desc, uint64_t bits);
 struct seg pvm_seg(uint16_t sel, uint64_t desc);

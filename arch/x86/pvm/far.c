@@ -107,11 +107,27 @@ static uint64_t iret_flags(const struct vcpu *v, unsigned size, uint64_t popped)
 	return (v->rflags & ~mask & ~RFLAGS_RF) | (popped & mask);
 }
 
+/* n words of IRET's frame. In 64-bit mode as one read where they lie in one page: a fault is at its first word then, as with single pops. */
+static bool pop_frame(struct vcpu *v, struct pvm_stack *s, unsigned size, unsigned n, uint64_t w[5])
+{
+	if (size == 8 && s->mask == ~0ull && pvm_canonical(s->sp) && !((s->sp ^ (s->sp + 8 * n - 1)) >> 12)) {
+		if (!pvm_read(v, s->sp, w, 8 * n, PVM_AT_CPL))
+			return false;
+		s->hits |= pvm_hits(v, false, s->sp, 8 * n);
+		s->sp += 8 * n;
+		return true;
+	}
+	for (unsigned i = 0; i < n; i++)
+		if (!pvm_pop(v, s, size, &w[i]))
+			return false;
+	return true;
+}
+
 /* SDM "IRET/IRETD/IRETQ", IA-32e mode. NMIs are open again even if it faults. In 64-bit mode it pops SS and RSP always. */
 void pvm_iret(struct vcpu *v, const struct decoded *d)
 {
 	struct pvm_stack s = pvm_stack_open(v);
-	uint64_t rip, cs_sel, popped, rsp = 0, ss_sel = 0, flags;
+	uint64_t w[5] = { 0 }, flags; /* RIP, CS, RFLAGS, RSP, SS */
 	struct seg cs, ss;
 	bool outer, from64 = vcpu_long64(v);
 
@@ -124,25 +140,21 @@ void pvm_iret(struct vcpu *v, const struct decoded *d)
 		refuse(v, VEC_GP, 0);
 		return;
 	}
-	if (!pvm_pop(v, &s, d->op_size, &rip) || !pvm_pop(v, &s, d->op_size, &cs_sel) || !pvm_pop(v, &s, d->op_size, &popped))
-		return;
-	if (from64 && (!pvm_pop(v, &s, d->op_size, &rsp) || !pvm_pop(v, &s, d->op_size, &ss_sel)))
-		return;
-	if (!code_segment(v, (uint16_t)cs_sel, true, &cs))
+	if (!pop_frame(v, &s, d->op_size, from64 ? 5 : 3, w) || !code_segment(v, (uint16_t)w[1], true, &cs))
 		return;
 	outer = (cs.sel & 3u) > v->st.cpl;
-	if (!from64 && outer && (!pvm_pop(v, &s, d->op_size, &rsp) || !pvm_pop(v, &s, d->op_size, &ss_sel)))
+	if (!from64 && outer && (!pvm_pop(v, &s, d->op_size, &w[3]) || !pvm_pop(v, &s, d->op_size, &w[4])))
 		return;
-	if ((outer || from64) && !pvm_check_ss(v, (uint16_t)ss_sel, cs.sel & 3, cs.ar & SEG_AR_L, &ss))
+	if ((outer || from64) && !pvm_check_ss(v, (uint16_t)w[4], cs.sel & 3, cs.ar & SEG_AR_L, &ss))
 		return;
-	if (!target_ok(v, &cs, rip))
+	if (!target_ok(v, &cs, w[0]))
 		return;
-	flags = iret_flags(v, d->op_size, popped);
+	flags = iret_flags(v, d->op_size, w[2]);
 	if (outer || from64)
-		v->r[GPR_RSP] = cs.ar & SEG_AR_L ? rsp : rsp & 0xffffffff;
+		v->r[GPR_RSP] = cs.ar & SEG_AR_L ? w[3] : w[3] & 0xffffffff;
 	else
 		pvm_stack_close(v, &s);
-	arrive(v, &cs, outer || from64 ? &ss : NULL, rip, s.hits);
+	arrive(v, &cs, outer || from64 ? &ss : NULL, w[0], s.hits);
 	v->rflags = flags;
 	v->event_pending = true; /* IF may have come */
 }

@@ -394,7 +394,7 @@ void pvm_emulate(struct vcpu *v)
 		reflect(v);
 		return;
 	}
-	if (is_load(&d) && pvm_gdt_changed(v))
-		return;
-	emulate(v, &d, p, n);
+	if (!is_load(&d) || !pvm_gdt_begin(v))
+		emulate(v, &d, p, n);
+	pvm_gdt_end(v);
 }

@@ -37,6 +37,7 @@ struct pvm_vcpu { /* v->hw */
 	uint64_t live_shadow;                     /* for vcpu_live: bit 0, a shadow is open */
 	uint64_t entry_rip, entry_rflags;         /* of the last entry: RFLAGS as the guest has them */
 	bool again;                               /* the instruction at entry_rip has faulted unseen by the guest, and runs again: with RF in hardware (V15) */
+	bool gdt_fresh;                           /* seg.c: the copy has been compared in what is being emulated or delivered now */
 	bool hidden_tf;                           /* shadow.c: the entry's TF is drover's */
 	uint8_t hidden_kind;                      /* ditto: enum flow_kind of the instruction under it */
 };

@@ -56,6 +56,8 @@ static bool same_copy(struct vcpu *v, bool update)
 	unsigned len, n;
 	bool same;
 
+	if (hw->gdt_fresh && !update)
+		return true;
 	vcpu_need(v, VST_DESC | VST_CR);
 	len = table_bytes(v);
 	same = hw->gdt_copy_len == len;
@@ -73,7 +75,8 @@ static bool same_copy(struct vcpu *v, bool update)
 		}
 	}
 	if (update) {
-		memset(hw->gdt_copy + len, 0, sizeof(hw->gdt_copy) - len);
+		if (hw->gdt_copy_len > len)
+			memset(hw->gdt_copy + len, 0, hw->gdt_copy_len - len);
 		hw->gdt_copy_len = len;
 	}
 	return same;
@@ -90,10 +93,13 @@ static uint64_t copied(const struct pvm_vcpu *hw, unsigned i)
 void pvm_gdt_rebuild(struct vcpu *v)
 {
 	struct pvm_vcpu *hw = pvm_hw(v);
+	unsigned bytes = hw->gdt_copy_len;
 
 	same_copy(v, true);
+	if (hw->gdt_copy_len > bytes)
+		bytes = hw->gdt_copy_len; /* what is beyond both is 0 already */
 	hw->gdt[PVM_KERNEL][0] = hw->gdt[PVM_USER][0] = 0;
-	for (unsigned i = 1; i < PVM_GUEST_GDT; i++) {
+	for (unsigned i = 1; i < bytes / 8; i++) {
 		uint64_t d = copied(hw, i);
 
 		hw->gdt[PVM_KERNEL][i] = kernel_view(d);
@@ -109,6 +115,22 @@ bool pvm_gdt_changed(struct vcpu *v)
 		return false;
 	pvm_gdt_rebuild(v);
 	return true;
+}
+
+/* Comparing costs a page walk: once in what is being emulated or delivered, which reads descriptors from the copy then. */
+bool pvm_gdt_begin(struct vcpu *v)
+{
+	bool changed;
+
+	pvm_hw(v)->gdt_fresh = false;
+	changed = pvm_gdt_changed(v);
+	pvm_hw(v)->gdt_fresh = true;
+	return changed;
+}
+
+void pvm_gdt_end(struct vcpu *v)
+{
+	pvm_hw(v)->gdt_fresh = false;
 }
 
 void pvm_set_cpl(struct vcpu *v, unsigned cpl)
@@ -141,19 +163,33 @@ static uint64_t raw(const struct seg *s)
 
 unsigned pvm_desc_read(struct vcpu *v, uint16_t sel, unsigned n, uint64_t desc[2])
 {
+	const struct pvm_vcpu *hw = pvm_hw(v);
 	unsigned at = sel & ~7u;
 
 	vcpu_need(v, VST_DESC);
 	if ((sel & 4) || at + n - 1 > v->st.gdtr.limit || at + n > PVM_GUEST_GDT * 8)
 		return PVM_DESC_NONE;
+	if (n == 8 && hw->gdt_fresh && at + 8 <= hw->gdt_copy_len) {
+		desc[0] = copied(hw, at / 8);
+		if (desc[0]) /* 0 may be a table that cannot be read, which is a #PF */
+			return PVM_DESC_OK;
+	}
 	return pvm_read(v, v->st.gdtr.base + at, desc, n, PVM_SUPER) ? PVM_DESC_OK : PVM_DESC_FAULT;
 }
 
 bool pvm_desc_mark(struct vcpu *v, uint16_t sel, uint64_t desc, uint64_t bits)
 {
+	struct pvm_vcpu *hw = pvm_hw(v);
 	uint8_t access = (uint8_t)((desc | bits) >> 40);
+	unsigned at = (sel & ~7u) + 5;
 
-	return (desc & bits) == bits || pvm_write(v, v->st.gdtr.base + (sel & ~7u) + 5, &access, 1, PVM_SUPER);
+	if ((desc & bits) == bits)
+		return true;
+	if (!pvm_write(v, v->st.gdtr.base + at, &access, 1, PVM_SUPER))
+		return false;
+	if (at < hw->gdt_copy_len)
+		hw->gdt_copy[at] = access; /* no view depends on these bits */
+	return true;
 }
 
 uint16_t pvm_virtual_sel(const struct vcpu *v, uint16_t sel, uint64_t desc)
