@@ -54,7 +54,7 @@ bool machine_start(struct machine *m, bool amd, struct ref_cpu phys)
 	memset(bound, 0, sizeof(bound));
 	phys.no_debugctl |= machine_ring3;
 	sw_reset(amd, phys);
-	sw.ring3 = machine_ring3;
+	sw.ring3 = sw.close_memory = machine_ring3;
 	svm_model_reset();
 	m->cpu = this_cpu();
 	memset(m->cpu, 0, sizeof(*m->cpu));

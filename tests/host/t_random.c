@@ -140,6 +140,7 @@ static void random_runs(bool amd, const char *id, const char *rules_id)
 		if (rnd(&s) % 2)
 			machine_host_debugctl(&m, amd ? 0x41 : 0x4041);
 		sw.clears_debugctl = rnd(&s) % 2;
+		sw.close_memory = machine_ring3 && run % 16 == 0;
 		debuggers_slot = rnd(&s) % 4 ? 31 : rnd(&s) % 4;
 		sw.tsc_step = rnd(&s) % 2 ? 0 : rnd(&s) % 4000000;
 		if (!add_random(&m, &s) || (rnd(&s) % 2 && !add_random(&m, &s)))

@@ -150,7 +150,7 @@ void sw_ring3_armed(void)
 	struct vcpu *v = this_cpu()->vcpu;
 
 	open_memory();
-	if (!armed_in_host() || !v)
+	if (!armed_in_host() || !v || !sw.close_memory)
 		return;
 	sigaction(SIGSEGV, &act, NULL);
 	closed.at = v->vm->ram;
