@@ -28,6 +28,7 @@ CODE64(p21_sysenter, "sysenter;")
 CODE64(p21_stack, "mov %rbx, %rsp; ud2;")
 CODE64(p21_stack_push, "mov %rbx, %rsp; push %rax;")
 CODE64(p21_sysret, "sysretq;")
+CODE32(p21_limit, "nop; cli; int $0x81;")
 
 static struct {
 	uint64_t offset;
@@ -228,6 +229,23 @@ static void own_mapping(void)
 	check_eq("P21.mapped-over", "what it maps over the switcher", vec, env.pvm ? VEC_PF : NO_FAULT);
 }
 
+/* An instruction that is emulated ends at the limit of its code segment: the next one is beyond, and so would be the host's IRET to it. */
+static void code_limit(void)
+{
+	static uint64_t stack[1024] __attribute__((aligned(16)));
+	struct run r = attack(p21_iret, 0);
+	uint64_t base = (uint64_t)p21_limit;
+
+	gdt_set(SEL_FREE, 0x00409b0000000001ul | (base & 0xffffff) << 16 | (base & 0xff000000) << 32); /* 32-bit code of 2 bytes */
+	r.regs.rcx = SEL_FREE;
+	r.regs.rbx = 0;
+	r.regs.rsi = (uint64_t)(stack + 1000);
+	run_code(&r);
+	gdt_set(SEL_FREE, 0);
+	check_eq("P21.limit", "#GP(0)", r.end, VEC_GP);
+	check_eq("P21.limit.rip", "beyond the limit", r.end_rip, 2);
+}
+
 SCENARIO(p21_escape, "what a kernel in ring 3 may try, at random", 0)
 {
 	uint64_t efer = 0, sysenter_cs = 0;
@@ -257,6 +275,7 @@ SCENARIO(p21_escape, "what a kernel in ring 3 may try, at random", 0)
 	for (unsigned k = 0; k < 64; k++)
 		if (kinds[k])
 			check_eq(fmt("P21.%s.%u", kinds[k], k), "as where there is nothing", wrong[k], 0);
+	code_limit();
 	own_mapping();
 	try_wrmsr(MSR_SYSENTER_CS, sysenter_cs);
 	try_wrmsr(MSR_EFER, efer);

@@ -144,7 +144,7 @@ static bool prepare(struct vcpu *v)
 		v->exit.u.fail.code = v->dbg.vm_dr7;
 		return false;
 	}
-	if (!pvm_canonical(v->rip)) { /* IRETQ would fault in the host */
+	if (!pvm_canonical(v->rip) || (!vcpu_long64(v) && v->rip > v->st.seg[SEG_CS].limit)) { /* IRETQ would fault in the host */
 		vcpu_raise(v, VEC_GP, true, 0);
 		return false;
 	}
@@ -324,8 +324,14 @@ void pvm_inside(struct trapframe *tf)
 {
 	struct dbg_cpu *d = &this_cpu()->dbg;
 
-	uint64_t offset = tf->rip - (uint64_t)(uintptr_t)pvm_stubs;
+	uint64_t offset = tf->rip - (uint64_t)(uintptr_t)pvm_stubs, way_in = tf->rip - (uint64_t)(uintptr_t)pvm_switch;
 
+	if ((tf->vector == VEC_GP || tf->vector == VEC_NP || tf->vector == VEC_SS) && way_in < (uint64_t)(uintptr_t)pvm_syscall32 - (uint64_t)(uintptr_t)pvm_switch) {
+		/* What prepare() should have seen: a segment or IRETQ did not load. The VM ends, not the host. */
+		tf->vector = PVM_VEC_LOST;
+		tf->cs |= 3;
+		return;
+	}
 	if (tf->vector != VEC_DB || offset >= (uint64_t)(pvm_text_end - pvm_stubs)) {
 		tf->cs = GDT_KCODE;
 		trap_handle(tf);
