@@ -44,7 +44,7 @@ static void deliver_exception(struct vcpu *v)
 {
 	v->inject = v->exception;
 	v->exception.type = EVENT_NONE;
-	if (v->inject.vector == VEC_DB)
+	if (event_is_db(&v->inject))
 		dbg_deliver(&v->dbg, &v->inject.db);
 	else if (v->inject.type == EVENT_FAULT)
 		v->rflags |= RFLAGS_RF; /* a fault pushes it set, or its instruction would hit its breakpoint again; #DB as it is (A28) */

@@ -7,6 +7,7 @@
 #include <stdint.h>
 
 #include "arch/x86/dbg.h"
+#include "arch/x86/def/seg.h"
 
 enum event_type {
 	EVENT_NONE,
@@ -30,5 +31,11 @@ struct event {
 	struct dbg_record db; /* vector 1 only */
 	uint64_t cr2;         /* vector 14 only */
 };
+
+/* A debug exception. INT 1 has the vector only: nothing of DR6 and DR7 is its. */
+static inline bool event_is_db(const struct event *e)
+{
+	return e->type == EVENT_FAULT && e->vector == VEC_DB;
+}
 
 #endif

@@ -155,7 +155,7 @@ static void queue(struct vcpu *v, struct event e)
 		v->exit.vectoring.type = EVENT_NONE;
 	}
 	/* A pending #DB trap is of an instruction before this one and comes first: what faulted here runs again. */
-	if (v->exception.type != EVENT_NONE && v->exception.vector == VEC_DB)
+	if (event_is_db(&v->exception))
 		return;
 	if (v->exception.type != EVENT_NONE && !combine(v, &v->exception, &e))
 		return;
@@ -178,7 +178,7 @@ void vcpu_raise_db(struct vcpu *v, const struct dbg_record *r)
 	struct event *e = &v->exception;
 
 	v->event_pending = true;
-	if (e->type != EVENT_NONE && e->vector != VEC_DB)
+	if (e->type != EVENT_NONE && !event_is_db(e))
 		return;
 	if (e->type != EVENT_NONE) {
 		e->db.payload |= r->payload; /* causes of one boundary are one #DB (A34) */

@@ -4,6 +4,7 @@
 
 #include "arch/x86/def/exitcode.h"
 #include "pvm_guest.h"
+#include "vmm/run.h"
 
 #define HANDLER (PG_KCODE + 0x1000)
 #define NONCANON 0x800000000000ull
@@ -263,6 +264,31 @@ TEST(pvm_deliver_db)
 	}
 	tap_end(&s, "a breakpoint on the frame");
 	tap_end(&held, "what MOV SS held back");
+}
+
+/* INT 1 (CD 01) has a #DB's vector and nothing else of it: DR6 and DR7.GD stay, whatever becomes of it, and a fault of its delivery is its own. */
+TEST(pvm_int1)
+{
+	struct tap_set s = { .id = "A26.int1" };
+
+	for (unsigned dpl = 0; dpl < 4; dpl += 3) {
+		pg_start(3);
+		pg_gate(VEC_DB, S_KCODE, HANDLER, 14, dpl, 0);
+		pg.dbg.dr6 = DR6_INIT | 5;
+		pg.dbg.dr7 = DR7_INIT | DR7_GD;
+		PG_INSN(0xcd, 0x01);
+		event_select_slow(&pg);
+		tap_case(&s, pg.dbg.dr6, DR6_INIT | 5, "DR6, gate's DPL %u", dpl);
+		tap_case(&s, pg.dbg.dr7, DR7_INIT | DR7_GD, "DR7, gate's DPL %u", dpl);
+		tap_case(&s, pvm_deliver(&pg), dpl == 3, "gate's DPL %u", dpl);
+		tap_case(&s, pg_fault(), dpl ? PG_NONE : PG_FAULT(VEC_GP, 10), "gate's DPL %u: fault", dpl);
+	}
+	pg_start(0); /* nor is it one to what comes together with it */
+	PG_INSN(0xcd, 0x01);
+	vcpu_raise_db(&pg, &(struct dbg_record){ .payload = 1, .cls = DBG_TRAP });
+	tap_case(&s, pg.exception.type, EVENT_SOFT_INT, "a #DB does not take its place");
+	tap_case(&s, pg.exception.db.payload, 0, "nor merges with it");
+	tap_end(&s, "INT 1 is no debug exception");
 }
 
 /* The guest's own tables have something in the host's range; an access of drover's for the guest has to find nothing there. */

@@ -318,6 +318,22 @@ TEST(pvm_by_syscall)
 	pvm_syscall(&pg);
 	tap_case(&s, pg_db(), 2, "what MOV SS held back comes in the kernel (A25)");
 	tap_case(&s, pg.st.cpl, 0, "what MOV SS held back comes in the kernel: CPL");
+	for (unsigned was = 0; was < 2; was++) { /* CS as the last entry had it, compatibility mode or not, and as SYSCALL found it */
+		pg_start(3);
+		pg.st.seg[SEG_CS] = pvm_seg(was ? S_UCODE32 : S_UCODE, pg_peek64(PG_GDT + ((was ? S_UCODE32 : S_UCODE) & ~3u)));
+		pg.st.lstar = PG_KCODE + 0x100;
+		pg.rip += 2;
+		pg_hw.trap_vector = PVM_TRAP_SYSCALL;
+		tap_case(&s, pvm_syscall(&pg), true, "from 64-bit mode, compatibility mode before %u", was);
+		tap_case(&s, pg.rip, PG_KCODE + 0x100, "from 64-bit mode, compatibility mode before %u: RIP", was);
+		pg_start(3);
+		pg.st.seg[SEG_CS] = pvm_seg(was ? S_UCODE32 : S_UCODE, pg_peek64(PG_GDT + ((was ? S_UCODE32 : S_UCODE) & ~3u)));
+		pg.rip += 3;
+		pg.exit.len = 3;
+		pg_hw.trap_vector = PVM_TRAP_SYSCALL32;
+		tap_case(&s, pvm_syscall(&pg), false, "from compatibility mode on Intel, before %u", !was);
+		tap_case(&s, pg.rip, PG_UCODE, "from compatibility mode on Intel, before %u: RIP at it, with its prefix", !was);
+	}
 	pg_start(3);
 	pg.rip += 2;
 	pg.st.efer &= ~EFER_SCE;

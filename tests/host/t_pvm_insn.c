@@ -236,7 +236,7 @@ TEST(pvm_views)
 	static const struct { uint16_t sel; bool code, kernel, user; } t[] = {
 		{ S_KCODE, true, true, false }, { S_KDATA, false, true, false }, { S_UCODE, true, false, true }, { S_UCODE32, true, false, true },
 		{ S_UDATA, false, true, true }, { S_UDATA_NP, false, false, false }, { S_TSS, false, false, false }, { S_TSS, true, false, false },
-		{ S_KCODE32, true, true, false }, { S_KCODE_NP, true, false, false }, { S_CONF, true, true, true }, { S_RDONLY, false, true, false },
+		{ S_KCODE32, true, true, false }, { S_KCODE_NP, true, false, false }, { S_CONF, true, false, true }, { S_RDONLY, false, true, false },
 		{ S_LDT, false, false, false }, { 0x90, false, false, false },
 	};
 	struct tap_set s = { .id = "P21.views" };

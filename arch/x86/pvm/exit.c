@@ -144,6 +144,7 @@ static void decode_ud(struct vcpu *v)
 	} else if (d.kind == DEC_SYSCALL && (v->st.efer & EFER_SCE)) { /* pvm.c has turned it off */
 		v->exit.kind = EXITK_RING;
 		pvm_hw(v)->trap_vector = vcpu_long64(v) ? PVM_TRAP_SYSCALL : PVM_TRAP_SYSCALL32;
+		v->exit.len = d.len;
 		v->rip += d.len;
 	}
 }

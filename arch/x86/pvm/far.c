@@ -242,9 +242,9 @@ bool pvm_syscall(struct vcpu *v)
 	bool compat, amd = cpuid_amd();
 
 	vcpu_need(v, VST_CS | VST_CR | VST_MSR | VST_SHADOW | VST_SEG);
-	compat = !vcpu_long64(v);
+	compat = pvm_hw(v)->trap_vector == PVM_TRAP_SYSCALL32; /* CS in st is the last entry's: the guest may have jumped to another one since */
 	if (!(v->st.efer & EFER_SCE) || (compat && !amd)) {
-		v->rip -= 2;
+		v->rip -= v->exit.len ? v->exit.len : 2; /* hardware's own tells no length; with prefixes it is #UD there, and decoded */
 		vcpu_raise(v, VEC_UD, false, 0);
 		return false;
 	}

@@ -15,10 +15,9 @@ static uint64_t kernel_view(uint64_t d)
 {
 	if (!(d & PVM_DESC_S))
 		return 0;
-	if ((d & PVM_DESC_CODE) && pvm_desc_dpl(d) == 3)
+	/* Code of the kernel's own level only: an IRET to conforming code with RPL 3 is one to user mode. */
+	if ((d & PVM_DESC_CODE) && (pvm_desc_dpl(d) != 0 || (d & PVM_DESC_CONF)))
 		return (d | PVM_DESC_A) & ~PVM_DESC_P;
-	if ((d & PVM_DESC_CODE) && (d & PVM_DESC_CONF))
-		return d | PVM_DESC_A;
 	return d | PVM_DESC_DPL | PVM_DESC_A;
 }
 
@@ -95,6 +94,7 @@ void pvm_gdt_rebuild(struct vcpu *v)
 	struct pvm_vcpu *hw = pvm_hw(v);
 	unsigned bytes = hw->gdt_copy_len;
 
+	vcpu_need(v, VST_CS | VST_SEG); /* of what hardware has loaded from the old ones */
 	same_copy(v, true);
 	if (hw->gdt_copy_len > bytes)
 		bytes = hw->gdt_copy_len; /* what is beyond both is 0 already */
@@ -105,7 +105,6 @@ void pvm_gdt_rebuild(struct vcpu *v)
 		hw->gdt[PVM_KERNEL][i] = kernel_view(d);
 		hw->gdt[PVM_USER][i] = user_view(d);
 	}
-	vcpu_need(v, VST_CS | VST_SEG);
 	vcpu_dirty(v, VST_CS | VST_SEG); /* selectors that loaded may not load now */
 }
 
