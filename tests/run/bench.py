@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """What exits and debug events cost, in instructions: QEMU TCG with -icount counts one tick an instruction, so figures repeat."""
 
+import json
 import re
 
 import emulators
@@ -112,7 +113,7 @@ def judge_policies(found):
 
 
 def check_policies():
-    """The four policies side by side; (passed, failed)."""
+    """The four policies side by side; (passed, failed, {policy: {figure: value}})."""
     todo = [(policy, run) for policy in POLICIES for run in policy_runs(policy)]
     found, problems = {policy: {} for policy in POLICIES}, []
     for (policy, _), result in zip(todo, job.execute_all([run for _, run in todo])):
@@ -130,7 +131,7 @@ def check_policies():
             print("bench:      %-28s %s" % (name, "".join("%12s" % found[p].get(name, ("missing",))[0] for p in POLICIES)))
     for text in problems:
         print("bench: FAIL %s" % text)
-    return 0 if problems else POLICY_COMPARISONS, len(problems)
+    return 0 if problems else POLICY_COMPARISONS, len(problems), {p: {n: v[0] for n, v in found[p].items()} for p in POLICIES}
 
 
 def two_runs(kernel):
@@ -145,6 +146,13 @@ def nested_rows(kernel):
     """The rows of judge_nested() for this drover."""
     plain, inside = (figures(result.log)[0] for result in job.execute_all(two_runs(kernel)))
     return judge_nested(plain.get("cpuid", (None,))[0], inside)[0]
+
+
+def keep(rows, policies):
+    """For `make report`."""
+    rungs.RESULTS.mkdir(parents=True, exist_ok=True)
+    data = {"rows": rows, "policies": policies, "version": emulators.version_text("qemu"), "sources": rungs.source_hash()}
+    (rungs.RESULTS / "bench.json").write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
 
 
 def check():
@@ -169,8 +177,9 @@ def check():
             print("bench: %s: %s" % (result.run.name, result.end()))
             print(result.tail())
             failed += 1
-    passed, wrong = check_policies()
+    passed, wrong, policies = check_policies()
     failed += wrong
+    keep(rows, policies)
     passed += sum(1 for row in rows if row[0] == "ok")
     print("bench: %d passed, %d failed" % (passed, failed), flush=True)
     return [passed, failed, 0]

@@ -276,9 +276,13 @@ def save(outcome):
     judged = outcome.judgement
     known = {key for key, _ in judged.known}
     marks = {c.key: ("known" if c.key in known else c.status) for c in outcome.checks}
+    reasons = dict(judged.known + judged.skipped)
+    said = {c.key: {"expected": c.expected, "actual": c.actual, "title": c.text, "reason": reasons.get(c.key, c.reason)}
+            for c in outcome.checks if c.status != ktap.OK}
     data = {"rung": outcome.rung.name, "version": version(outcome.rung), "guest": guest_hash(), "absent": outcome.absent,
             "passed": passed, "failed": failed, "skipped": skipped, "known": len(judged.known),
-            "checks": {c.key: c.status for c in outcome.checks}, "marks": marks}
+            "checks": {c.key: c.status for c in outcome.checks}, "marks": marks, "said": said,
+            "problems": judged.failed + judged.errors, "seconds": round(sum(r.seconds for r in outcome.results), 1)}
     path = RESULTS / ("rung-%s.json" % outcome.rung.name)
     path.write_text(json.dumps(data, indent=1, sort_keys=True) + "\n", encoding="utf-8")
 
