@@ -10,8 +10,8 @@ matplotlib.use("svg")
 from matplotlib import pyplot  # noqa: E402
 
 POLICIES = ("lazy", "eager", "cached", "trapped")
-WORK = (("idle", "idle: CPUID, no debug\nregister in use"), ("armed", "armed: CPUID, one\nbreakpoint on"),
-        ("rearming", "re-arming between\nslow exits"), ("stepping", "single steps, the\nguest's handler"), ("turns", "two guests, a\nbreakpoint each"))
+WORK = (("idle", "idle: CPUID,\nnothing armed"), ("armed", "armed: CPUID,\none breakpoint"), ("rearming", "re-arming\nbetween exits"),
+        ("stepping", "stepping in\nthe guest"), ("turns", "two guests\nin turns"))
 FIGURES = (("exits", "exits"), ("dr_reads", "MOV from DR by the host"), ("dr_writes", "MOV to DR by the host"), ("ticks", "instructions"))
 # Stand-ins that matplotlib writes; the page's variables take their place.
 PAPER, INK, GRID = "#fefdfc", "#010203", "#a1b2c3"

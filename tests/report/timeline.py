@@ -4,7 +4,7 @@ hardware and the owner's view differ. This file makes coordinates, timeline.svg.
 
 from dbgtrace import DR6_INIT, ENTRY, EXIT, HOST, REGISTERS, SET, SYNC, VIEW, bits, follow
 
-STEP, LEFT, ROW, GAP, TOP = 30, 92, 20, 14, 46
+STEP, LEFT, ROW, GAP, TOP = 30, 136, 20, 14, 46
 DR7_INIT = 0x400
 RESET = {"DR6": (DR6_INIT,), "DR7": (DR7_INIT, 0), "DEBUGCTL": (0,)}
 NR_COLOURS = 8
@@ -128,7 +128,7 @@ def picture(trace, name, title):
     start = moments[0].event.tsc if moments else 0
     ticks = [{"x": LEFT + i * STEP, "text": "+%d" % (m.event.tsc - start)} for i, m in enumerate(moments) if i % 6 == 0]
     partings = [{"at": first + i, "x": LEFT + i * STEP, "words": m.why} for i, m in enumerate(moments) if m.why]
-    return {"name": name, "title": title, "width": LEFT + len(moments) * STEP + 20, "height": y + 10, "lanes": lanes, "arrows": arrows(moments, centre),
+    return {"name": name, "title": title, "width": LEFT + len(moments) * STEP + 20, "height": y + 10, "left": LEFT, "lanes": lanes, "arrows": arrows(moments, centre),
             "reds": reds, "ticks": ticks, "partings": partings, "all_partings": sum(1 for m in whole if m.why), "legend": palette.legend(),
             "shown": len(moments), "first": first, "total": len(whole), "lost": trace.lost, "start": start}
 

@@ -24,7 +24,7 @@ import planted  # noqa: E402
 import rungs  # noqa: E402
 import table  # noqa: E402
 
-PARTS = ("host", "coverage", "mutants", "fuzz", "explore", "bare", "svm", "vmx", "nested", "policies", "planted", "rules", "boot", "lint")
+PARTS = ("host", "coverage", "mutants", "fuzz", "explore", "bare", "svm", "vmx", "nested", "policies", "planted", "rules", "boot", "report", "lint")
 
 
 def choose_platform(platform, backend):

@@ -13,10 +13,10 @@ MUTANT ?=
 NEST ?= 1
 UPPER_OPTIONS ?=
 RUNNER := python3 tests/run/drover_run.py
-CHECK_PARTS := lint host coverage mutants fuzz explore bare svm vmx nested policies planted rules boot
+CHECK_PARTS := lint host coverage mutants fuzz explore bare svm vmx nested policies planted rules boot report
 
 .PHONY: deps run bench check check-host check-coverage check-mutants check-fuzz check-explore check-bare check-svm check-vmx check-policies
-.PHONY: check-nested check-planted check-boot check-lint check-rules rules
+.PHONY: check-nested check-planted check-boot check-lint check-rules check-report rules report
 
 # `make deps check` is one command: deps has to be over before anything else begins, with -j as well.
 ifneq (,$(filter deps,$(MAKECMDGOALS)))
@@ -28,7 +28,7 @@ deps:
 
 # These come as recipes, not as prerequisites, so that deps can come first and nothing is built without a compiler.
 define need
-	@missing=$$(sh tests/run/deps.sh missing) || { echo "missing packages: $$missing (make deps installs them)"; exit 1; }
+	@missing=$$(sh tests/run/deps.sh missing $(1)) || { echo "missing packages: $$missing (make deps installs them)"; exit 1; }
 endef
 define build
 	+@$(MAKE) --no-print-directory all
@@ -48,7 +48,7 @@ bench: | $(DEPS_FIRST)
 
 # All parts run, whatever the earlier ones found; the last line sums them.
 check: | $(DEPS_FIRST)
-	$(need)
+	$(call need,report)
 	@rm -rf build/results build/logs
 	+@for part in $(CHECK_PARTS); do echo "== check-$$part"; $(MAKE) --no-print-directory check-$$part || true; done
 	@$(RUNNER) sum
@@ -98,3 +98,18 @@ check-boot: | $(DEPS_FIRST)
 	$(build)
 	+@$(MAKE) --no-print-directory iso usb
 	@$(RUNNER) check boot
+
+# What has run, as a page; what has not run on these sources runs first, unless KEPT=1. SCENARIO=a,b: timelines of these as well, on the rung RUNG.
+KEPT ?=
+RUNG ?= svm-qemu
+REPORT = $$(sh tests/run/deps.sh python) -B tests/report/report.py
+report: | $(DEPS_FIRST)
+	$(call need,report)
+	$(build)
+	+@$(if $(KEPT),,for part in $$($(REPORT) stale); do $(MAKE) --no-print-directory check-$$part || true; done)
+	@$(REPORT) write $(if $(KEPT),--kept) --scenario "$(SCENARIO)" --rung "$(RUNG)"
+
+check-report: | $(DEPS_FIRST)
+	$(call need,report)
+	$(build)
+	@$(RUNNER) count report $$(sh tests/run/deps.sh python) -B tests/report/check.py $(if $(KEPT),--kept)
