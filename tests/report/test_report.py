@@ -3,8 +3,8 @@
 
 import unittest
 
+import data  # first: it finds tests/run
 import bits
-import data
 import dbgtrace
 import report
 import samples

@@ -2,7 +2,11 @@
 """Draws a trace: lanes for host, L1, L2 and the hardware; register values as coloured spans; entries, exits and copies as arrows; in red the time in which
 hardware and the owner's view differ. This file makes coordinates, timeline.svg.j2 the SVG. And the same for Perfetto: Chrome's trace-event JSON."""
 
-from dbgtrace import DR6_INIT, ENTRY, EXIT, HOST, REGISTERS, SET, SYNC, VIEW, bits, follow
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "run"))
+from dbgtrace import DR6_INIT, ENTRY, EXIT, HOST, REGISTERS, SET, SYNC, VIEW, bits, follow  # noqa: E402
 
 STEP, LEFT, ROW, GAP, TOP = 30, 136, 20, 14, 46
 DR7_INIT = 0x400

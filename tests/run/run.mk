@@ -12,6 +12,8 @@ MUTANT ?=
 # drovers, each the guest of the one below; options for those above the first.
 NEST ?= 1
 UPPER_OPTIONS ?=
+# log or lines: what is shown while it runs. Empty: a line per scenario on a terminal, the log elsewhere.
+VIEW ?=
 RUNNER := python3 tests/run/drover_run.py
 CHECK_PARTS := lint host coverage mutants fuzz explore bare svm vmx nested policies planted rules boot report
 
@@ -39,7 +41,7 @@ run: | $(DEPS_FIRST)
 	$(need)
 	$(build)
 	@$(RUNNER) run --platform "$(PLATFORM)" --backend "$(BACKEND)" --scenario "$(SCENARIO)" --options "$(OPTIONS)" --mutant "$(MUTANT)" \
-		--guest "$(GUEST)" --nest "$(NEST)" --upper-options "$(UPPER_OPTIONS)"
+		--guest "$(GUEST)" --nest "$(NEST)" --view "$(VIEW)" --upper-options "$(UPPER_OPTIONS)"
 
 bench: | $(DEPS_FIRST)
 	$(need)

@@ -63,6 +63,9 @@ RUNGS = {r.name: r for r in (
     Rung("vmx-bochs", "bochs", "intel", "vmx", "bare-bochs-intel", timeout=300),
     Rung("kvm", "kvm", "", "auto"),
 )}
+# Seconds that the whole suite takes on an idle machine with two cores: by these `make run` tells how long it will be.
+USUAL = {"bare-qemu": 2, "bare-bochs-intel": 20, "bare-bochs-amd": 25, "svm-qemu": 25, "svm-bochs": 90, "vmx-bochs": 85, "kvm": 15, "nest2-svm-qemu": 60,
+         "nest2-svm-bochs": 500, "nest2-vmx-bochs": 550}
 POLICIES = ("eager", "cached", "trapped")  # lazy is the default, and what the rungs above run with
 
 
@@ -242,12 +245,18 @@ def bare_statuses(rung):
     return data["checks"], ""
 
 
+def entries(rung):
+    """(entries, problems) of what is listed for a rung."""
+    listed, problems = expect.load(EXPECT / (rung.base or rung.name))
+    if rung.base:
+        listed, more = expect.overlay(listed, EXPECT / rung.name)
+        problems = problems + more
+    return listed, problems
+
+
 def judge(rung, results, whole=True, alone=False):
     """The Outcome of a rung's runs; whole: all scenarios ran; alone: one VM, so that what needs a second one may be absent."""
-    entries, problems = expect.load(EXPECT / (rung.base or rung.name))
-    if rung.base:
-        entries, more = expect.overlay(entries, EXPECT / rung.name)
-        problems = problems + more
+    listed, problems = entries(rung)
     checks, broken = [], []
     for result in results:
         found, wrong = collect(result)
@@ -258,7 +267,7 @@ def judge(rung, results, whole=True, alone=False):
                                             (c.reason == "no second VM in this group" or NESTED.match(c.scenario) or c.scenario in EMULATED))]
     proofs = [prefix for prefix, proving in PROOFS.items() if rung.name in proving]
     bare, note = bare_statuses(rung)
-    judgement = expect.judge(checks, entries, version(rung), whole, proofs, problems, bare)
+    judgement = expect.judge(checks, listed, version(rung), whole, proofs, problems, bare)
     judgement.errors += broken
     if rung.name == "kvm":  # whose CPU is unknown: what it cannot show is told, and is no failure
         absent_here = [text for text in judgement.failed if text.startswith("skipped and unlisted") and "/all " not in text]

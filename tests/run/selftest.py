@@ -23,6 +23,7 @@ import job  # noqa: E402
 import ktap  # noqa: E402
 import planted  # noqa: E402
 import rungs  # noqa: E402
+import selftest_live  # noqa: E402
 import selftest_mutants  # noqa: E402
 import selftest_nested  # noqa: E402
 import selftest_rules  # noqa: E402
@@ -443,6 +444,8 @@ class Deps(unittest.TestCase):
             emulators.qemu_version = old
 
 
+Live = selftest_live.LiveTests
+Live.good = GOOD
 Mutants = selftest_mutants.MutantTests
 Nested = selftest_nested.NestedTests
 Rules = selftest_rules.RulesTests

@@ -9,12 +9,9 @@ A line:  drover: trace: [CPU] TSC: kvm_entry: vm NAME level N rip 0x.. state liv
 `-` stands for what is not known. Level 0 is the host, 1 its guest, 2 the guest's guest."""
 
 import re
-import sys
 from dataclasses import dataclass, field
-from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "run"))
-from bits import DR6_INIT, bits  # noqa: E402
+from bits import DR6_INIT, bits
 
 ENTRY, EXIT, SET, SYNC, VIEW = "entry", "exit", "set", "sync", "view"
 REGISTERS = ("DR6", "DR7", "DEBUGCTL")
