@@ -64,9 +64,10 @@ class Lines:
 
     def __init__(self, rung, total, usual, write, colours=False, clock=time.monotonic):
         self.rung, self.total, self.usual, self.write, self.colours, self.clock = rung, total, usual, write, colours, clock
+        self.whole = total + ((rungs.HEAVY["debugctl"] - 1) * len(rungs.EMULATED) if usual and rung.backend else 0)
         self.entries = rungs.entries(rung)[0]
         self.version = rungs.version(rung)
-        self.rest, self.done, self.bad, self.inner = "", 0, 0, {}
+        self.rest, self.done, self.weight, self.inner = "", 0, 0, {}
         self.began = self.last = clock()
 
     def feed(self, text):
@@ -92,6 +93,7 @@ class Lines:
         if match and match.group(1):
             self.inner.setdefault(vm, []).append(line)
         elif match:
+            self.weight += rungs.HEAVY.get(vm, 1)
             self.ended(ktap.result(line).ident, self.inner.pop(vm, []))
 
     def ended(self, name, lines):
@@ -102,10 +104,9 @@ class Lines:
         self.done += 1
         now = self.clock()
         word = "ERROR" if out.errors else "FAIL" if out.failed else "known" if out.known else "skip" if out.skipped and not out.ok else "ok"
-        self.bad += word in ("ERROR", "FAIL")
         counts = ["%d %s" % (len(group), what) for group, what in ((out.errors, "errors"), (out.failed, "failed"), (out.ok, "ok"), (out.known, "known"),
                                                                   (out.skipped, "skipped")) if group]
-        left = time_left(self.done, self.total, now - self.began, self.usual)
+        left = time_left(self.weight, self.whole, now - self.began, self.usual)
         tail = "" if left is None or self.done >= self.total else ", about %s left" % length(left)
         self.write("[%*d/%d] %s %-18s %s\n" % (len(str(self.total)), self.done, self.total, paint(word, "%-5s" % word, self.colours), name,
                                                ", ".join(counts) + paint("dim", "  %.1f s%s" % (now - self.last, tail), self.colours)))

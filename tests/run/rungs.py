@@ -66,6 +66,7 @@ RUNGS = {r.name: r for r in (
 # Seconds that the whole suite takes on an idle machine with two cores: by these `make run` tells how long it will be.
 USUAL = {"bare-qemu": 2, "bare-bochs-intel": 20, "bare-bochs-amd": 25, "svm-qemu": 25, "svm-bochs": 90, "vmx-bochs": 85, "kvm": 15, "nest2-svm-qemu": 60,
          "nest2-svm-bochs": 500, "nest2-vmx-bochs": 550}
+HEAVY = {"debugctl": 20}  # a scenario of this VM counts as so many of the others: each instruction of its guest is stepped
 POLICIES = ("eager", "cached", "trapped")  # lazy is the default, and what the rungs above run with
 
 
