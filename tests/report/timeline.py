@@ -108,10 +108,10 @@ def red_spans(moments):
     return found
 
 
-def picture(trace, name, title):
-    """What timeline.svg.j2 draws, from one CPU's Trace."""
+def picture(trace, name, title, start=None):
+    """What timeline.svg.j2 draws, from one CPU's Trace. start: the first event to show, for a picture beside another."""
     whole = follow(trace.events)
-    first, end = window(whole)
+    first, end = window(whole) if start is None else (start, min(len(whole), start + EVENTS))
     moments, palette = whole[first:end], Palette()
     lanes, y, centre = [], TOP, {}
     for label, level in lanes_of(moments):

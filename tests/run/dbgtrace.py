@@ -6,7 +6,7 @@ A line:  drover: trace: [CPU] TSC: kvm_entry: vm NAME level N rip 0x.. state liv
          drover: trace: [CPU] TSC: Set DRs: vm NAME level N by WHO REG OLD -> NEW     hardware changes
          drover: trace: [CPU] TSC: Sync DRs: ...                                      the guest's view is read out of hardware
          drover: trace: [CPU] TSC: View DRs: ...                                      software changes the guest's view
-`-` stands for what is not known. Level 0 is the host, 1 its guest, 2 the guest's guest."""
+between `drover: trace: begin cpu N: N events, N lost` and `drover: trace: end cpu N`. `-` stands for what is not known. Level 0 is the host, 1 its guest, 2 the guest's guest."""
 
 import re
 from dataclasses import dataclass, field
@@ -23,7 +23,7 @@ BEGIN = re.compile(r"^begin cpu (\d+): (\d+) events, (\d+) lost$")
 END = re.compile(r"^end cpu (\d+)$")
 EVENT = re.compile(r"^\[(\d+)\] (\d+): (kvm_entry|kvm_exit|Set DRs|Sync DRs|View DRs): vm (\S+) level ([012]) (.*)$")
 RUNS = re.compile(r"^(?:reason (\S+) code (\S+) info (\S+) )?rip (\S+) state (idle|armed|live) dr6 (\S+) dr7 (\S+) debugctl (\S+)((?: fast| stepped)*)$")
-ACCESS = re.compile(r"^by (host|enter|leave|guest|db|reset|switch|debugger) (DR[0-7]|DEBUGCTL|MASK[0-3]) (\S+) -> (\S+)$")
+ACCESS = re.compile(r"^by (host|enter|leave|guest|db|reset|switch|lab|debugger) (DR[0-7]|DEBUGCTL|MASK[0-3]) (\S+) -> (\S+)$")
 KINDS = {"kvm_entry": ENTRY, "kvm_exit": EXIT, "Set DRs": SET, "Sync DRs": SYNC, "View DRs": VIEW}
 
 
@@ -191,6 +191,8 @@ def follow(events):
                 hw[e.reg] = e.new
                 if e.who == "host":
                     views[HOST][e.reg] = e.new
+                elif e.who == "db":  # a #DB that goes straight back in: what it does to hardware is what the guest has (H10)
+                    view[e.reg] = e.new
             else:
                 view[e.reg] = e.new
                 switched.add(e.reg)
