@@ -1,5 +1,5 @@
 "use strict";
-/* What the page does by itself: opens a linked detail, filters scenarios, brings each timeline's first parting into view. Works without it as well. */
+/* What the page does by itself: opens a linked detail, filters scenarios, brings each timeline's first parting, or the same place beside it, into view. Works without it as well. */
 window.addEventListener("error", (e) => { document.documentElement.dataset.errors = (document.documentElement.dataset.errors || "") + e.message + "\n"; });
 function open_target() {
 	const there = location.hash.length > 1 && document.getElementById(location.hash.slice(1));
@@ -15,8 +15,5 @@ document.getElementById("filter").addEventListener("input", (e) => {
 	for (const row of document.querySelectorAll("tr.scenario"))
 		row.hidden = !row.firstElementChild.textContent.toLowerCase().includes(words);
 });
-for (const svg of document.querySelectorAll("svg.timeline")) {
-	const line = svg.querySelector(".parting line");
-	if (line)
-		svg.parentElement.scrollLeft = Math.max(0, line.x1.baseVal.value - svg.parentElement.clientWidth / 2);
-}
+for (const svg of document.querySelectorAll("svg.timeline"))
+	svg.parentElement.scrollLeft = Math.max(0, Number(svg.dataset.focus) - svg.parentElement.clientWidth / 2);

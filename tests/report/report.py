@@ -118,6 +118,8 @@ def pictures(wants, logs, out):
             continue
         beside = [p for p in found if p["group"] == want.group and p["partings"]]  # the same part of both
         made = timeline.picture(trace, want.name, want.title, beside[0]["first"] if beside else None)
+        if beside:
+            made["focus"] = beside[0]["focus"]
         text = json.dumps(timeline.chrome(trace, want.title))
         (out / (want.name + ".trace.json")).write_text(text + "\n", encoding="utf-8")
         made["chrome_uri"] = "data:application/json;base64," + base64.b64encode(text.encode()).decode()

@@ -129,12 +129,12 @@ def picture(trace, name, title, start=None):
         y += GAP
     reds = [{"x": LEFT + a * STEP, "w": (b - a) * STEP - 2, "y": centre[HARDWARE, reg] - ROW // 2, "reg": reg, "words": words}
             for a, b, reg, words in red_spans(moments)]
-    start = moments[0].event.tsc if moments else 0
-    ticks = [{"x": LEFT + i * STEP, "text": "+%d" % (m.event.tsc - start)} for i, m in enumerate(moments) if i % 6 == 0]
+    zero = moments[0].event.tsc if moments else 0
+    ticks = [{"x": LEFT + i * STEP, "text": "+%d" % (m.event.tsc - zero)} for i, m in enumerate(moments) if i % 6 == 0]
     partings = [{"at": first + i, "x": LEFT + i * STEP, "words": m.why} for i, m in enumerate(moments) if m.why]
     return {"name": name, "title": title, "width": LEFT + len(moments) * STEP + 20, "height": y + 10, "left": LEFT, "lanes": lanes, "arrows": arrows(moments, centre),
             "reds": reds, "ticks": ticks, "partings": partings, "all_partings": sum(1 for m in whole if m.why), "legend": palette.legend(),
-            "shown": len(moments), "first": first, "total": len(whole), "lost": trace.lost, "start": start}
+            "shown": len(moments), "first": first, "total": len(whole), "lost": trace.lost, "focus": partings[0]["x"] if partings else 0}
 
 
 def ranges(numbers):
