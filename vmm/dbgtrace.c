@@ -3,6 +3,8 @@
  * dbg_cpu.listen, and what software does to a guest's view by comparing that with what it was. */
 #include "vmm/dbgtrace.h"
 
+#include <stddef.h>
+
 #include "arch/lib/log.h"
 #include "arch/lib/panic.h"
 #include "arch/lib/string.h"
@@ -14,59 +16,109 @@
 #include "vmm/trace.h"
 #include "vmm/vmm.h"
 
-enum what { ENTRY, EXIT, SET, SYNC, VIEW };
-enum who { BY_HOST, BY_ENTER, BY_LEAVE, BY_DB, BY_GUEST, BY_SWITCH, BY_LAB }; /* the first four as enum dbg_asker */
-enum flag { FAST = 1, STEPPED = 2, OLD_KNOWN = 4, OF_HOST = 8 };
+enum what { TRIP, SET, SYNC, VIEW };
+enum who { BY_HOST, BY_ENTER, BY_LEAVE, BY_DB, BY_GUEST, BY_SWITCH, BY_LAB, BY_DEBUGGER }; /* the first four as enum dbg_asker */
 
-struct dbg_event {
-	uint64_t tsc;
-	uint64_t rip;     /* access: the old value */
-	uint64_t info;    /* access: the new one */
-	uint32_t dr6, dr7, debugctl, code;
-	uint8_t what, level, vm, flags;
-	uint8_t state, kind; /* enum dbg_state, enum exit_kind */
-	uint8_t reg, who;
+struct regs {
+	uint32_t dr6, dr7, debugctl, spare;
 };
 
+/* An entry with its exit, or an access. What is written for each exit is written by straight code: see traced_run(). */
+struct dbg_event {
+	uint64_t tsc;
+	uint64_t rip; /* access: the old value */
+	uint64_t new; /* access */
+	struct meta {
+		uint8_t what, level, vm, state; /* enum what, vcpu.level, vm.id, enum dbg_state */
+		uint8_t reg, who;               /* access */
+		bool known, of_host;            /* access: the old value is; the registers are the host's own. Trip: `out` is not `in`; DEBUGCTL by software */
+	} meta;
+	struct regs in;
+	uint32_t fast_exits; /* of the vcpu, before the entry: one more before the next entry tells that this exit was fast */
+	uint64_t exit_tsc, exit_rip, info;
+	struct {
+		uint8_t kind, level, len, spare;
+		uint32_t code;
+	} exit; /* as struct exit begins */
+	struct regs out;
+};
+_Static_assert(offsetof(struct exit, kind) == 0 && offsetof(struct exit, hw_reason) == 4, "traced_run copies the first 8 bytes");
+
 struct ring {
-	uint64_t head; /* events ever */
-	enum dbgtrace_mode mode;
+	struct dbg_event *next, *end, *last;
+	void (*run)(struct vcpu *v, struct cpu *c);
+	/* Of the vcpu that ran last: its view, what its control block and DR6 were left with. */
+	const struct vcpu *seen;
+	uint64_t dr6, dr7, debugctl;
+	struct regs left;
+	struct meta meta;
+	/* Of a LIVE guest's last exit: what it left is its view, which a slow exit reads into memory. */
+	bool was_live;
+	struct regs was;
+	uint32_t fast_exits;
+	uint8_t level;
+	bool quiet;            /* hardware has nothing of the guest's that could change while it runs */
+	bool holding;          /* an access behind the exit is in `held`: the exit comes first */
+	struct dbg_event held;
 	const struct backend *be; /* the real one */
+	enum dbgtrace_mode mode;
+	uint64_t laps, lost;
 	/* What is known of the registers of this CPU, by DBG_REG_*. */
 	uint64_t hw[DBG_NR_REGS];
 	bool known[DBG_NR_REGS];
-	/* Of the vcpu that ran last: its view, what its control block was left with, its last exit. */
-	const struct vcpu *seen;
-	struct dbg_event *exit;
-	struct dbg_now left;
-	uint64_t dr6, dr7, debugctl;
-	uint8_t level;
-	bool running;      /* inside run() */
-	struct dbg_event held; /* an access behind the exit, which the exit's own event has to come before */
-	bool holding;
-	struct dbg_event spare;
 	char names[VMM_MAX_MODULES][VM_NAME_MAX];
-	struct dbg_event e[DBGTRACE_EVENTS];
+	struct dbg_event spare, e[DBGTRACE_EVENTS];
 };
 
 static struct backend traced;
 
-static struct dbg_event *put(struct ring *r)
+static __attribute__((noinline)) void wrap(struct ring *r)
 {
-	uint64_t n = r->head++;
-
-	if (n >= DBGTRACE_EVENTS && r->mode == DBGTRACE_FIRST)
-		return &r->spare;
-	return &r->e[n % DBGTRACE_EVENTS];
+	if (r->mode == DBGTRACE_LAST) {
+		r->next = r->e;
+		r->laps++;
+		return;
+	}
+	if (r->end == &r->spare + 1)
+		r->lost++;
+	r->next = &r->spare;
+	r->end = &r->spare + 1;
 }
 
-static void access(struct ring *r, const struct vcpu *v, enum what what, enum who who, unsigned reg, uint64_t old, uint64_t new, unsigned flags)
+static inline struct dbg_event *put(struct ring *r)
 {
-	*put(r) = (struct dbg_event){ .tsc = rdtsc(), .rip = old, .info = new, .what = (uint8_t)what, .who = (uint8_t)who, .reg = (uint8_t)reg,
-				  .level = v ? v->level : 0, .vm = v ? (uint8_t)v->vm->id : 0, .flags = (uint8_t)(flags | (v ? 0 : OF_HOST)) };
+	struct dbg_event *e = r->next;
+
+	r->last = e;
+	r->next = e + 1;
+	if (__builtin_expect(r->next == r->end, 0))
+		wrap(r);
+	return e;
+}
+
+static void access(struct ring *r, const struct vcpu *v, enum what what, enum who who, unsigned reg, uint64_t old, uint64_t new, bool known)
+{
+	*put(r) = (struct dbg_event){ .tsc = rdtsc(), .rip = old, .new = new,
+				      .meta = { (uint8_t)what, v ? v->level : 0, v ? (uint8_t)v->vm->id : 0, 0, (uint8_t)reg, (uint8_t)who, known, !v } };
 }
 
 /* ---- The guest's view ---- */
+
+/* Does the control block have DEBUGCTL for this vcpu? */
+static bool has_debugctl(const struct ring *r, const struct vcpu *v)
+{
+	return (r->be->dbg_caps & DBG_CAP_VM_DEBUGCTL) || v->dbg.vm_lbrv;
+}
+
+static void look(struct ring *r, const struct vcpu *v)
+{
+	struct dbg_now now;
+
+	r->be->dbg_now(v, &now);
+	r->left.dr6 = (uint32_t)(r->be->dbg_caps & DBG_CAP_VM_DR6 ? now.dr6 : hw_peek_dr6());
+	r->left.dr7 = (uint32_t)now.dr7;
+	r->left.debugctl = (uint32_t)(has_debugctl(r, v) ? now.debugctl : r->hw[DBG_REG_DEBUGCTL]);
+}
 
 /* Who has changed the view between two entries: not told by whom, but by what there was to do. */
 static enum who changer(const struct ring *r, const struct vcpu *v)
@@ -78,147 +130,170 @@ static enum who changer(const struct ring *r, const struct vcpu *v)
 	return v->exit.kind == EXITK_HYPERCALL ? BY_LAB : BY_GUEST;
 }
 
-static void view_changed(struct ring *r, const struct vcpu *v, unsigned reg, uint64_t *known, uint64_t now, uint64_t left)
+static void compare(struct ring *r, const struct vcpu *v, unsigned reg, uint64_t *known, uint64_t now)
 {
-	bool read_back = r->exit && r->exit->state == DBG_LIVE && now == left && v->level == r->level;
-
-	access(r, v, read_back ? SYNC : VIEW, read_back ? BY_LEAVE : changer(r, v), reg, *known, now, OLD_KNOWN);
+	if (*known != now)
+		access(r, v, VIEW, changer(r, v), reg, *known, now, true);
 	*known = now;
 }
 
-static void meet(struct ring *r, const struct vcpu *v)
+static void read_out(struct ring *r, const struct vcpu *v, unsigned reg, uint64_t *known, uint32_t left)
 {
-	r->seen = v;
-	r->exit = NULL;
-	r->level = v->level;
-	r->dr6 = v->dbg.dr6;
-	r->dr7 = v->dbg.dr7;
-	r->debugctl = v->dbg.debugctl;
-	str_copy(r->names[v->vm->id % VMM_MAX_MODULES], VM_NAME_MAX, v->vm->name);
-	r->be->dbg_now(v, &r->left);
+	if (*known != left)
+		access(r, v, SYNC, BY_LEAVE, reg, *known, left, true);
+	*known = left;
 }
 
-static void catch_up(struct ring *r, const struct vcpu *v)
+/* leaving: the plan that reads a LIVE guest's registers is on its way, so that the view in memory is none yet. */
+static void catch_up(struct ring *r, const struct vcpu *v, bool leaving)
 {
-	if (r->seen != v)
-		meet(r, v);
-	if (r->dr6 != v->dbg.dr6)
-		view_changed(r, v, 6, &r->dr6, v->dbg.dr6, r->left.dr6);
-	if (r->dr7 != v->dbg.dr7)
-		view_changed(r, v, 7, &r->dr7, v->dbg.dr7, r->left.dr7);
-	if (r->debugctl != v->dbg.debugctl)
-		view_changed(r, v, DBG_REG_DEBUGCTL, &r->debugctl, v->dbg.debugctl, r->left.debugctl);
+	if (r->seen != v || v->exits == 0) { /* it may lie where one of an earlier VM did */
+		r->seen = v;
+		r->was_live = false;
+		r->level = v->level;
+		r->dr6 = v->dbg.dr6;
+		r->dr7 = v->dbg.dr7;
+		r->debugctl = v->dbg.debugctl;
+		str_copy(r->names[v->vm->id % VMM_MAX_MODULES], VM_NAME_MAX, v->vm->name);
+		look(r, v);
+	}
+	if (r->was_live) {
+		if (r->fast_exits != (uint32_t)v->fast_exits)
+			return; /* it still owns them */
+		r->was_live = false;
+		read_out(r, v, 6, &r->dr6, r->was.dr6);
+		read_out(r, v, 7, &r->dr7, r->was.dr7);
+		if (has_debugctl(r, v))
+			read_out(r, v, DBG_REG_DEBUGCTL, &r->debugctl, (uint32_t)r->debugctl & r->was.debugctl);
+	}
+	if (leaving)
+		return;
+	compare(r, v, 6, &r->dr6, v->dbg.dr6);
+	compare(r, v, 7, &r->dr7, v->dbg.dr7);
+	compare(r, v, DBG_REG_DEBUGCTL, &r->debugctl, v->dbg.debugctl);
 }
 
 /* ---- Accesses ---- */
 
 /* The bracket of DEBUGCTL lies inside run(): what comes before the entry has to stand before its event, what comes behind the exit behind that. */
-static void bracket(struct ring *r, const struct vcpu *v, unsigned reg, uint64_t value, unsigned flags)
+static void bracket(struct ring *r, const struct vcpu *v, enum who who, uint64_t value)
 {
-	struct dbg_event *last = r->head <= DBGTRACE_EVENTS || r->mode == DBGTRACE_LAST ? &r->e[(r->head - 1) % DBGTRACE_EVENTS] : &r->spare, entry = *last;
+	struct dbg_event entry = *r->last;
 
-	if (last->what != ENTRY || r->holding)
-		return; /* a second write: an NMI's */
-	r->head--;
-	access(r, NULL, SET, r->running && reg == DBG_REG_DEBUGCTL ? BY_ENTER : BY_HOST, reg, r->hw[reg], value, flags);
-	entry.debugctl = v->dbg.vm_lbrv ? entry.debugctl : (uint32_t)value;
-	*put(r) = entry;
+	if (who == BY_ENTER) {
+		r->next = r->last;
+		access(r, NULL, SET, who, DBG_REG_DEBUGCTL, r->hw[DBG_REG_DEBUGCTL], value, r->known[DBG_REG_DEBUGCTL]);
+		if (!has_debugctl(r, v))
+			entry.in.debugctl = (uint32_t)value;
+		*put(r) = entry;
+	} else {
+		r->held = (struct dbg_event){ .tsc = rdtsc(), .rip = r->hw[DBG_REG_DEBUGCTL], .new = value,
+					      .meta = { SET, 0, 0, 0, DBG_REG_DEBUGCTL, (uint8_t)who, r->known[DBG_REG_DEBUGCTL], true } };
+		r->holding = true;
+	}
+}
+
+/* Its exit has not been written: what stands there is of the lap before. */
+static bool inside_run(const struct ring *r)
+{
+	return r->seen && r->last->meta.what == TRIP && r->last->exit_tsc < r->last->tsc;
 }
 
 static void listen(struct dbg_cpu *c, unsigned reg, bool write, uint64_t value)
 {
 	struct ring *r = c->trace;
 	const struct vcpu *v = this_cpu()->vcpu;
-	unsigned flags = r->known[reg] ? OLD_KNOWN : 0;
 	enum who who = (enum who)c->asker;
 
-	if (r->running && write && who == BY_ENTER) {
-		bracket(r, v, reg, value, flags);
-	} else if (r->running && write) {
-		r->held = (struct dbg_event){ .tsc = rdtsc(), .rip = r->hw[reg], .info = value, .what = SET, .who = (uint8_t)who, .reg = (uint8_t)reg,
-					  .flags = (uint8_t)(flags | OF_HOST) };
-		r->holding = true;
-	} else if (v && who != BY_HOST) {
-		catch_up(r, v);
+	if (v && inside_run(r)) {
 		if (write)
-			access(r, who == BY_LEAVE ? NULL : v, SET, who, reg, r->hw[reg], value, flags);
-		else if (who == BY_LEAVE && reg < 7)
-			access(r, v, SYNC, who, reg, reg == 6 ? v->dbg.dr6 : v->dbg.dr[reg & 3], value, OLD_KNOWN);
-		if (!write && reg == 6)
-			r->dr6 = value; /* on its way to the view */
+			bracket(r, v, who, value);
+		/* Else the exit is being decoded: a look, which changes nothing. */
+	} else if (v && who != BY_HOST) {
+		catch_up(r, v, who == BY_LEAVE);
+		if (write)
+			access(r, who == BY_LEAVE ? NULL : v, SET, who, reg, r->hw[reg], value, r->known[reg]);
+		else if (reg < 4)
+			access(r, v, SYNC, who, reg, v->dbg.dr[reg], value, true);
 	} else if (write || value != r->hw[reg]) {
-		access(r, NULL, write ? SET : SYNC, BY_HOST, reg, r->hw[reg], value, flags);
+		access(r, NULL, write ? SET : SYNC, BY_HOST, reg, r->hw[reg], value, r->known[reg]);
 	}
 	r->hw[reg] = value;
 	r->known[reg] = true;
+	if (reg == DBG_REG_DEBUGCTL && r->seen && !has_debugctl(r, r->seen))
+		r->left.debugctl = (uint32_t)value;
+	if (reg == 6 && !(r->be->dbg_caps & DBG_CAP_VM_DR6))
+		r->left.dr6 = (uint32_t)value;
 }
 
 /* ---- World switches ---- */
 
-/* What the plan has left for the control block: the next entry commits it. */
-static void fields(struct ring *r, const struct vcpu *v)
+static void field(struct ring *r, const struct vcpu *v, enum who who, unsigned reg, uint32_t *left, uint64_t value)
 {
-	enum who who = v->inject.type != EVENT_NONE && v->inject.vector == VEC_DB && r->exit && (r->exit->flags & FAST) ? BY_DB : BY_ENTER;
-
-	if ((r->be->dbg_caps & DBG_CAP_VM_DR6) && r->left.dr6 != v->dbg.vm_dr6)
-		access(r, v, SET, who, 6, r->left.dr6, v->dbg.vm_dr6, OLD_KNOWN);
-	if (r->left.dr7 != v->dbg.vm_dr7)
-		access(r, v, SET, who, 7, r->left.dr7, v->dbg.vm_dr7, OLD_KNOWN);
-	r->left.dr6 = v->dbg.vm_dr6;
-	r->left.dr7 = v->dbg.vm_dr7;
-	if ((r->be->dbg_caps & DBG_CAP_VM_DEBUGCTL) || v->dbg.vm_lbrv) {
-		if (r->left.debugctl != v->dbg.vm_debugctl)
-			access(r, v, SET, who, DBG_REG_DEBUGCTL, r->left.debugctl, v->dbg.vm_debugctl, OLD_KNOWN);
-		r->left.debugctl = v->dbg.vm_debugctl;
-	}
+	if (*left != value)
+		access(r, v, SET, who, reg, *left, value, true);
+	*left = (uint32_t)value;
 }
 
-static inline void runs(struct ring *r, const struct vcpu *v, struct dbg_event *e, enum what what)
+/* Something is not as it was at the last exit: the view, the vcpu, the level, or what the plan has left for the control block, which run() commits.
+ * A switch of levels makes the block's fields unknown, so that it is there, too. */
+static __attribute__((noinline)) void before(struct ring *r, const struct vcpu *v)
 {
-	bool in_block = (r->be->dbg_caps & DBG_CAP_VM_DR6) != 0;
+	bool back = v->inject.type != EVENT_NONE && v->inject.vector == VEC_DB && r->meta.state == DBG_LIVE && r->last->meta.what == TRIP;
+	enum who who = back ? BY_DB : BY_ENTER; /* a #DB that goes straight back in */
 
-	e->rip = v->rip;
-	e->dr6 = (uint32_t)(in_block ? r->left.dr6 : hw_peek_dr6());
-	e->dr7 = (uint32_t)r->left.dr7;
-	e->debugctl = (uint32_t)((r->be->dbg_caps & DBG_CAP_VM_DEBUGCTL) || v->dbg.vm_lbrv ? r->left.debugctl : r->hw[DBG_REG_DEBUGCTL]);
-	e->what = (uint8_t)what;
-	e->level = v->level;
-	e->vm = (uint8_t)v->vm->id;
-	e->state = v->dbg.state;
-	e->flags = v->step.on ? STEPPED : 0;
+	catch_up(r, v, false);
+	if (v->level != r->level)
+		look(r, v);
+	if (v->dbg.vm_dirty) {
+		if (r->be->dbg_caps & DBG_CAP_VM_DR6)
+			field(r, v, who, 6, &r->left.dr6, v->dbg.vm_dr6);
+		field(r, v, v->dbg.held ? BY_DEBUGGER : who, 7, &r->left.dr7, v->dbg.vm_dr7);
+		if (has_debugctl(r, v))
+			field(r, v, who, DBG_REG_DEBUGCTL, &r->left.debugctl, v->dbg.vm_debugctl);
+		else
+			r->left.debugctl = (uint32_t)r->hw[DBG_REG_DEBUGCTL];
+	}
+	r->level = v->level;
+	r->quiet = v->dbg.state == DBG_IDLE && v->dbg.vm_debugctl == 0;
+	r->meta = (struct meta){ TRIP, v->level, (uint8_t)v->vm->id, v->dbg.state, 0, 0, false, v->dbg.soft };
+}
+
+static __attribute__((noinline)) void after(struct ring *r, const struct vcpu *v, struct dbg_event *e)
+{
+	uint32_t debugctl = e->in.debugctl;
+
+	look(r, v);
+	e->meta.known = true;
+	e->out = r->left;
+	if (!has_debugctl(r, v))
+		e->out.debugctl = debugctl; /* what it ran with: the bracket has put the host's back */
+	r->was_live = r->meta.state == DBG_LIVE;
+	r->was = r->left;
+	r->fast_exits = e->fast_exits;
 }
 
 static void traced_run(struct vcpu *v, struct cpu *c)
 {
 	struct ring *r = c->dbg.trace;
-	uint32_t debugctl;
 	struct dbg_event *e;
 
-	if (r->exit && (v->trace->e[(v->trace->head - 1) % TRACE_ENTRIES].plan_enter & TRACE_FAST))
-		r->exit->flags |= FAST;
-	catch_up(r, v);
-	if (v->dbg.vm_dirty)
-		fields(r, v);
-	else if (v->level != r->level)
-		r->be->dbg_now(v, &r->left);
-	r->level = v->level;
+	if (__builtin_expect(r->seen != v || r->dr6 != v->dbg.dr6 || v->dbg.vm_dirty, 0))
+		before(r, v);
 	e = put(r);
-	runs(r, v, e, ENTRY);
 	e->tsc = rdtsc();
-	r->running = true;
-	r->be->run(v, c);
-	r->running = false;
-	debugctl = r->e[(r->head - 1) % DBGTRACE_EVENTS].debugctl; /* what it ran with: the bracket has put the host's back */
-	r->be->dbg_now(v, &r->left);
-	e = put(r);
-	runs(r, v, e, EXIT);
-	if (!((r->be->dbg_caps & DBG_CAP_VM_DEBUGCTL) || v->dbg.vm_lbrv))
-		e->debugctl = debugctl;
-	e->tsc = v->exit.tsc;
+	e->rip = v->rip;
+	e->meta = r->meta;
+	e->in = r->left;
+	e->fast_exits = (uint32_t)v->fast_exits;
+	r->run(v, c);
+	e = r->last;
+	if (__builtin_expect((uint32_t)v->exit.dr6 != r->left.dr6 || !r->quiet, 0))
+		after(r, v, e);
+	e->exit_tsc = v->exit.tsc;
+	e->exit_rip = v->rip;
 	e->info = v->exit.hw_info;
-	e->code = v->exit.hw_reason;
-	e->kind = v->exit.kind;
-	r->exit = e;
+	__builtin_memcpy(&e->exit, &v->exit, 8);
 	if (__builtin_expect(r->holding, 0)) {
 		*put(r) = r->held;
 		r->holding = false;
@@ -232,8 +307,11 @@ const struct backend *dbgtrace_start(const struct backend *be, struct cpu *c, en
 	if (!r)
 		panic("no memory for the trace");
 	memset(r, 0, sizeof(*r));
+	r->next = r->last = r->e;
+	r->end = r->e + DBGTRACE_EVENTS;
 	r->mode = mode;
 	r->be = be;
+	r->run = be->run;
 	r->known[DBG_REG_DEBUGCTL] = true; /* dbg_host_init left it 0 */
 	traced = *be;
 	traced.run = traced_run;
@@ -245,52 +323,84 @@ const struct backend *dbgtrace_start(const struct backend *be, struct cpu *c, en
 /* ---- Printing ---- */
 
 static const char *const state_names[] = { [DBG_IDLE] = "idle", [DBG_ARMED] = "armed", [DBG_LIVE] = "live" };
-static const char *const who_names[] = { "host", "enter", "leave", "db", "guest", "switch", "lab" };
+static const char *const who_names[] = { "host", "enter", "leave", "db", "guest", "switch", "lab", "debugger" };
 static const char *const reg_names[DBG_NR_REGS] = { "DR0", "DR1", "DR2", "DR3", "DR4", "DR5", "DR6", "DR7", "DEBUGCTL", "MASK0", "MASK1", "MASK2", "MASK3" };
+static const char *const verbs[] = { [SET] = "Set", [SYNC] = "Sync", [VIEW] = "View" };
 
-static void print_runs(const struct dbg_event *e, const char *vm)
+static void begin_line(unsigned cpu, uint64_t tsc)
+{
+	log_printf("drover: trace: [%u] %lu: ", cpu, tsc);
+}
+
+static void print_regs(const struct dbg_event *e, uint64_t rip, const struct regs *regs)
+{
+	log_printf("rip 0x%lx state %s dr6 0x%x dr7 0x%x debugctl 0x%x", rip, state_names[e->meta.state], regs->dr6, regs->dr7, regs->debugctl);
+}
+
+/* fast: the exit was. */
+static void print_trip(const struct dbg_event *e, unsigned cpu, const char *vm, bool fast)
 {
 	char reason[24];
 
-	if (e->what == EXIT) {
-		str_copy(reason, sizeof(reason), exit_name((enum exit_kind)e->kind));
-		for (char *p = reason; *p; p++)
-			if (*p == ' ')
-				*p = '_';
-		log_printf("kvm_exit: vm %s level %u reason %s code 0x%x info 0x%lx ", vm, e->level + 1u, reason, e->code, e->info);
-	} else {
-		log_printf("kvm_entry: vm %s level %u ", vm, e->level + 1u);
-	}
-	log_printf("rip 0x%lx state %s dr6 0x%x dr7 0x%x debugctl 0x%x%s%s\n", e->rip, state_names[e->state], e->dr6, e->dr7, e->debugctl,
-		   e->flags & FAST ? " fast" : "", e->flags & STEPPED ? " stepped" : "");
+	begin_line(cpu, e->tsc);
+	log_printf("kvm_entry: vm %s level %u ", vm, e->meta.level + 1u);
+	print_regs(e, e->rip, &e->in);
+	log_printf("%s\n", e->meta.of_host ? " stepped" : "");
+	str_copy(reason, sizeof(reason), exit_name((enum exit_kind)e->exit.kind));
+	for (char *p = reason; *p; p++)
+		if (*p == ' ')
+			*p = '_';
+	begin_line(cpu, e->exit_tsc);
+	log_printf("kvm_exit: vm %s level %u reason %s code 0x%x info 0x%lx ", vm, e->meta.level + 1u, reason, e->exit.code, e->info);
+	print_regs(e, e->exit_rip, e->meta.known ? &e->out : &e->in);
+	log_printf("%s%s\n", fast ? " fast" : "", e->meta.of_host ? " stepped" : "");
 }
 
-static void print_access(const struct dbg_event *e, const char *vm)
+static void print_access(const struct dbg_event *e, unsigned cpu, const char *vm)
 {
-	static const char *const verbs[] = { [SET] = "Set", [SYNC] = "Sync", [VIEW] = "View" };
+	const struct meta *m = &e->meta;
 
-	log_printf("%s DRs: vm %s level %u by %s %s ", verbs[e->what], e->flags & OF_HOST ? "-" : vm, e->flags & OF_HOST ? 0u : e->level + 1u, who_names[e->who],
-		   reg_names[e->reg]);
-	if (e->flags & OLD_KNOWN)
-		log_printf("0x%lx -> 0x%lx\n", e->rip, e->info);
+	begin_line(cpu, e->tsc);
+	log_printf("%s DRs: vm %s level %u by %s %s ", verbs[m->what], m->of_host ? "-" : vm, m->of_host ? 0u : m->level + 1u, who_names[m->who], reg_names[m->reg]);
+	if (m->known)
+		log_printf("0x%lx -> 0x%lx\n", e->rip, e->new);
 	else
-		log_printf("- -> 0x%lx\n", e->info);
+		log_printf("- -> 0x%lx\n", e->new);
+}
+
+/* The i-th event that the ring still has, or NULL behind the last. */
+static const struct dbg_event *nth(const struct ring *r, uint64_t i)
+{
+	bool full = r->laps || r->next == &r->spare || r->next == &r->spare + 1;
+	uint64_t n = full ? DBGTRACE_EVENTS : (uint64_t)(r->next - r->e), first = r->laps ? (uint64_t)(r->next - r->e) : 0;
+
+	return i < n ? &r->e[(first + i) % DBGTRACE_EVENTS] : NULL;
+}
+
+static bool was_fast(const struct ring *r, uint64_t i)
+{
+	const struct dbg_event *e = nth(r, i), *next;
+
+	for (uint64_t k = i + 1; (next = nth(r, k)) != NULL; k++)
+		if (next->meta.what == TRIP && next->meta.vm == e->meta.vm)
+			return next->fast_exits != e->fast_exits;
+	return false;
 }
 
 void dbgtrace_print(const struct cpu *c)
 {
 	const struct ring *r = c->dbg.trace;
-	uint64_t n = r->head < DBGTRACE_EVENTS ? r->head : DBGTRACE_EVENTS, first = r->mode == DBGTRACE_LAST ? r->head - n : 0;
+	const struct dbg_event *e;
+	uint64_t lines = 0, lost = r->mode == DBGTRACE_LAST && r->laps ? (r->laps - 1) * DBGTRACE_EVENTS + (uint64_t)(r->next - r->e) : r->lost;
 
-	log_printf("drover: trace: begin cpu %u: %lu events, %lu lost\n", c->id, n, r->head - n);
-	for (uint64_t i = first; i < first + n; i++) {
-		const struct dbg_event *e = &r->e[i % DBGTRACE_EVENTS];
-
-		log_printf("drover: trace: [%u] %lu: ", c->id, e->tsc);
-		if (e->what == ENTRY || e->what == EXIT)
-			print_runs(e, r->names[e->vm % VMM_MAX_MODULES]);
+	for (uint64_t i = 0; (e = nth(r, i)) != NULL; i++)
+		lines += e->meta.what == TRIP ? 2 : 1;
+	log_printf("drover: trace: begin cpu %u: %lu events, %lu lost\n", c->id, lines, lost);
+	for (uint64_t i = 0; (e = nth(r, i)) != NULL; i++) {
+		if (e->meta.what == TRIP)
+			print_trip(e, c->id, r->names[e->meta.vm % VMM_MAX_MODULES], was_fast(r, i));
 		else
-			print_access(e, r->names[e->vm % VMM_MAX_MODULES]);
+			print_access(e, c->id, r->names[e->meta.vm % VMM_MAX_MODULES]);
 	}
 	log_printf("drover: trace: end cpu %u\n", c->id);
 }

@@ -8,11 +8,11 @@ struct cpu;
 
 enum dbgtrace_mode {
 	DBGTRACE_OFF,
-	DBGTRACE_LAST,  /* trace=on: the last DBGTRACE_EVENTS events */
+	DBGTRACE_LAST,  /* trace=on: the last DBGTRACE_EVENTS events, an entry and its exit being one */
 	DBGTRACE_FIRST, /* trace=first: the first ones */
 };
 
-#define DBGTRACE_EVENTS 2048u
+#define DBGTRACE_EVENTS 1536u
 
 /* From here on this CPU's accesses are recorded, and a VM that is made with the backend returned (instead of be) has its entries and exits recorded.
  * Panics when there is no memory for the ring. Once, before any VM is made. */

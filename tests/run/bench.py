@@ -30,6 +30,8 @@ AT_LEAST = {"later_mov_dr": 1, "four_dr_writes_exits": 1, "boot": 100_000}
 # Of a guest's guest, in a run of its own. One that goes to the guest hypervisor and back makes two level switches: so many plain exits at most.
 L2_EXIT = (500, "CPUID of a guest's guest, handled here")
 L2_REFLECTED = (12, "plain exits: CPUID of a guest's guest, handled by the guest's hypervisor")
+TRACED = ("cpuid", "hypercall", "rdmsr", "out_port")  # with trace=on each may cost so much more than without, in percent
+TRACE_PERCENT = 20
 INFORMATION = ("fast_exit", "first_mov_dr", "exec_bp_hit", "watchpoint_hit_no_dr6", "later_mov_dr_read")
 
 POLICIES = ("lazy",) + rungs.POLICIES
@@ -76,6 +78,17 @@ def judge_nested(plain, found):
         value = found.get(name, (None,))[0]
         good = bound is not None and least is not None and value is not None and least <= value <= bound
         rows.append((("ok" if good else "FAIL"), name, "missing" if value is None else str(value), "<= %s" % bound, what))
+    return rows, sum(1 for row in rows if row[0] == "FAIL")
+
+
+def judge_traced(plain, found):
+    """(rows, number failed). plain: figures without a trace; found: with trace=on. One that costs no more has recorded nothing."""
+    rows = []
+    for name in TRACED:
+        before, value = plain.get(name, (None,))[0], found.get(name, (None,))[0]
+        bound = None if before is None else before * (100 + TRACE_PERCENT) // 100
+        good = value is not None and bound is not None and before < value <= bound
+        rows.append((("ok" if good else "FAIL"), name + "_traced", "missing" if value is None else str(value), "<= %s" % bound, "%s with trace=on" % BOUNDS[name][1]))
     return rows, sum(1 for row in rows if row[0] == "FAIL")
 
 
@@ -136,10 +149,16 @@ def check_policies():
 
 def two_runs(kernel):
     """Without nesting and with it."""
+    return three_runs(kernel)[:2]
+
+
+def three_runs(kernel):
+    """And with a trace, without nesting."""
     common = dict(kernel=kernel, cmdline="backend=svm", icount=True, timeout=180)
     rung = "bench" if kernel == rungs.DROVER else "planted"
     return [job.Run(rung, "svm-qemu", modules=rungs.modules("bench"), **common),
-            job.Run(rung, "svm-qemu-nested", modules=rungs.modules("bench_nested"), **common)]
+            job.Run(rung, "svm-qemu-nested", modules=rungs.modules("bench_nested"), **common),
+            job.Run(rung, "svm-qemu-traced", modules=rungs.modules("bench"), **dict(common, cmdline="backend=svm trace=on"))]
 
 
 def nested_rows(kernel):
@@ -161,11 +180,14 @@ def check():
     if problem:
         print("bench: skipped: %s" % problem)
         return [0, 0, 1]
-    results = job.execute_all(two_runs(rungs.DROVER))
+    results = job.execute_all(three_runs(rungs.DROVER))
     found, invalid = figures(results[0].log)
     rows, failed = judge(found, invalid)
     inside, wrong = figures(results[1].log)
     more, bad = judge_nested(found.get("cpuid", (None,))[0], inside)
+    rows, invalid, failed = rows + more, invalid + wrong, failed + bad + len(wrong)
+    traced, wrong = figures(results[2].log)
+    more, bad = judge_traced(found, traced)
     rows, invalid, failed = rows + more, invalid + wrong, failed + bad + len(wrong)
     print("bench: QEMU %s TCG, -icount shift=0, SVM; instructions" % emulators.version_text("qemu"))
     for row in rows:

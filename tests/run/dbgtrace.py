@@ -162,7 +162,7 @@ def follow(events):
                 why = "the host runs with DR6=%s, a guest's (H06)" % bits("DR6", hw["DR6"])
         if e.kind == ENTRY:
             if e.level != last:  # what the switch of levels has not told is not known
-                view.update({r: None for r in REGISTERS if r not in switched})
+                view.update({r: None for r in REGISTERS if (e.level, r) not in switched})
             running, last, settle, switched = e.level, e.level, False, set()
             hw.update({r: v for r, v in e.regs.items() if v is not None})
             mine = ("DR6", "DR7", "DEBUGCTL") if e.state == "live" else ("DR7", "DEBUGCTL")
@@ -195,7 +195,7 @@ def follow(events):
                     view[e.reg] = e.new
             else:
                 view[e.reg] = e.new
-                switched.add(e.reg)
+                switched.add((e.level, e.reg))
             if e.reg in parted:
                 parted = {r: v for r, v in parted.items() if r != e.reg}
         out.append(Moment(e, running, dict(hw), {level: dict(v) for level, v in views.items()}, dict(parted), why))

@@ -5,6 +5,7 @@ import io
 import unittest
 from pathlib import Path
 
+import bench
 import bits
 import expect
 import job
@@ -66,6 +67,12 @@ class LiveTests(unittest.TestCase):
         self.assertEqual(live.planned(rungs.RUNGS["svm-qemu"], "a,b", flags), 2)
         sources = "".join(p.read_text(encoding="utf-8") for p in Path("tests/guest").glob("*.c"))
         self.assertEqual(len(live.scenario_flags()), sources.count("\nSCENARIO("))
+
+    def test_traced_cost(self):
+        plain = {name: (100, "") for name in bench.TRACED}
+        for value, failed in ((120, 0), (121, 1), (100, 1)):
+            self.assertEqual(bench.judge_traced(plain, {**{n: (110, "") for n in bench.TRACED}, "cpuid": (value, "")})[1], failed, value)
+        self.assertEqual(bench.judge_traced({}, {})[1], len(bench.TRACED))
 
     def test_usual(self):
         self.assertEqual([r for r in rungs.RUNGS.values() if not r.policy and r.nest < 3 and r.name not in rungs.USUAL], [])
