@@ -19,8 +19,10 @@ sys.path.insert(0, str(HERE))
 import html5lib  # noqa: E402
 
 import browser  # noqa: E402
+import report  # noqa: E402; first: it finds tests/run
 import charts  # noqa: E402
-import report  # noqa: E402
+import dbgtrace  # noqa: E402
+import job  # noqa: E402
 import rungs  # noqa: E402
 import samples  # noqa: E402
 import test_report  # noqa: E402
@@ -182,6 +184,39 @@ def check_page(tally, what, collected, page, pictures=False):
     in_browser(tally, what, collected, page, pictures)
 
 
+def traced_suite(tally):
+    """The whole suite with trace=on: the same results, a trace that reads, and nobody parted."""
+    rung = rungs.RUNGS["svm-qemu"]
+    why = rungs.absent(rung)
+    if why:
+        tally.skipped += 1
+        print("report: skipped: the suite with trace=on: %s" % why)
+        return
+    run = rungs.runs(rung, "all", "trace=on")[0]
+    run.rung, run.name = "trace", "suite"
+    result = job.execute(run)
+    judged = rungs.judge(rung, [result]).judgement
+    wrong = judged.failed + judged.errors
+    tally.check(not wrong and judged.ok, "the suite with trace=on is as without: %d ok%s" % (len(judged.ok), ", but %s" % wrong[:2] if wrong else ""))
+    traces = dbgtrace.parse(result.log)
+    problems = [p for t in traces for p in t.problems]
+    tally.check(traces and not problems, "its trace reads: %d events%s" % (sum(len(t.events) for t in traces), ": %s" % problems[:2] if problems else ""))
+    parted = [m.why for t in traces for m in dbgtrace.follow(t.events) if m.why]
+    tally.check(not parted, "nothing parts in it%s" % (": %s" % parted[:2] if parted else ""))
+
+
+def pictures_tell(tally, collected):
+    """With the bug of source document 0 they part, without it they do not; each picture that this machine can have is there."""
+    made = {t["name"]: t["all_partings"] for t in collected["timelines"]}
+    for want in report.DEFAULT:
+        why = rungs.absent(rungs.RUNGS[want.rung])
+        if why:
+            tally.skipped += 1
+            print("report: skipped: %s: %s" % (want.name, why))
+        else:
+            tally.check(want.name in made and bool(made[want.name]) == bool(want.mutant), "%s: %s partings" % (want.name, made.get(want.name, "no picture, hence no")))
+
+
 def unit_tests(tally):
     """tests/report/test_report.py."""
     result = unittest.TextTestRunner(verbosity=0, stream=sys.stdout).run(unittest.defaultTestLoader.loadTestsFromModule(test_report))
@@ -195,7 +230,12 @@ def main():
     unit_tests(tally)
     with tempfile.TemporaryDirectory() as folder:
         check_page(tally, "made-up page", *sample_page(Path(folder)))
-    check_page(tally, "this page", *real_page("--kept" in sys.argv), pictures=True)
+    kept = "--kept" in sys.argv
+    collected, page = real_page(kept)
+    check_page(tally, "this page", collected, page, pictures=True)
+    if not kept:
+        pictures_tell(tally, collected)
+        traced_suite(tally)
     print("report: %d passed, %d failed, %d skipped" % (tally.passed, tally.failed, tally.skipped), flush=True)
     return 1 if tally.failed else 0
 

@@ -19,6 +19,7 @@ import emulators  # noqa: E402
 import exitcodes  # noqa: E402
 import expect  # noqa: E402
 import job  # noqa: E402
+import l0  # noqa: E402
 import live  # noqa: E402
 import nested  # noqa: E402
 import planted  # noqa: E402
@@ -274,6 +275,12 @@ def parser():
     sub.set_defaults(call=lambda args: 1 if badinput.check(None, args.names)[1] else 0)
     subs.add_parser("bench", help="instructions per operation against their bounds").set_defaults(
         call=lambda _: 1 if bench.check()[1] else 0)
+    sub = subs.add_parser("l0", help="what the hypervisor below breaks, rule by rule")
+    sub.add_argument("--qemu", default="", help="the command, without kernel and serial line; default: %s" % l0.DEFAULT)
+    sub.set_defaults(call=lambda args: l0.check(args.qemu))
+    sub = subs.add_parser("findings", help="the table of docs/findings.md, from what these bare rungs said last")
+    sub.add_argument("rungs", nargs="+")
+    sub.set_defaults(call=lambda args: print("\n".join(l0.findings_table(args.rungs))) or 0)
     subs.add_parser("table", help="the table of what ran last").set_defaults(call=lambda _: table.print_table() or 0)
     subs.add_parser("sum", help="the sum of all parts").set_defaults(call=cmd_sum)
     return top

@@ -16,7 +16,7 @@ import rungs
 
 COLOURS = {"ok": "32", "known": "33", "skip": "2", "FAIL": "1;31", "ERROR": "1;35", "dim": "2"}
 FLAGS = re.compile(r"^SCENARIO\((\w+),.*?,\s*([^,()]*)\)(?: |$)", re.MULTILINE)
-LAST_EXITS = 8
+LAST_EXITS = 12
 SHOWN = 12  # failures that are told in full
 CONSOLE = 0xe9  # the port on which a guest under drover says a line, in one exit
 

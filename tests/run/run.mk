@@ -18,7 +18,7 @@ RUNNER := python3 tests/run/drover_run.py
 CHECK_PARTS := lint host coverage mutants fuzz explore bare svm vmx nested policies planted rules boot report
 
 .PHONY: deps run bench check check-host check-coverage check-mutants check-fuzz check-explore check-bare check-svm check-vmx check-policies
-.PHONY: check-nested check-planted check-boot check-lint check-rules check-report rules report
+.PHONY: check-nested check-planted check-boot check-lint check-rules check-report check-l0 rules report
 
 # `make deps check` is one command: deps has to be over before anything else begins, with -j as well.
 ifneq (,$(filter deps,$(MAKECMDGOALS)))
@@ -115,3 +115,10 @@ check-report: | $(DEPS_FIRST)
 	$(call need,report)
 	$(build)
 	@$(RUNNER) count report $$(sh tests/run/deps.sh python) -B tests/report/check.py $(if $(KEPT),--kept)
+
+# What another hypervisor breaks: QEMU is its command, without kernel and serial line.
+QEMU ?=
+check-l0: | $(DEPS_FIRST)
+	$(need)
+	$(build)
+	@$(RUNNER) l0 --qemu "$(QEMU)"

@@ -23,6 +23,7 @@ import job  # noqa: E402
 import ktap  # noqa: E402
 import planted  # noqa: E402
 import rungs  # noqa: E402
+import selftest_l0  # noqa: E402
 import selftest_live  # noqa: E402
 import selftest_mutants  # noqa: E402
 import selftest_nested  # noqa: E402
@@ -444,6 +445,8 @@ class Deps(unittest.TestCase):
             emulators.qemu_version = old
 
 
+L0 = selftest_l0.L0Tests
+L0.good = GOOD
 Live = selftest_live.LiveTests
 Live.good = GOOD
 Mutants = selftest_mutants.MutantTests
