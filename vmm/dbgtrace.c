@@ -185,11 +185,13 @@ static void bracket(struct ring *r, const struct vcpu *v, enum who who, uint64_t
 		access(r, NULL, SET, who, DBG_REG_DEBUGCTL, r->hw[DBG_REG_DEBUGCTL], value, r->known[DBG_REG_DEBUGCTL]);
 		if (!has_debugctl(r, v))
 			entry.in.debugctl = (uint32_t)value;
+		entry.tsc = rdtsc(); /* the order of the lines is that of the stamps */
 		*put(r) = entry;
 	} else {
 		r->held = (struct dbg_event){ .tsc = rdtsc(), .rip = r->hw[DBG_REG_DEBUGCTL], .new = value,
 					      .meta = { SET, 0, 0, 0, DBG_REG_DEBUGCTL, (uint8_t)who, r->known[DBG_REG_DEBUGCTL], true } };
 		r->holding = true;
+		r->quiet = false; /* after() is asked for */
 	}
 }
 
@@ -235,6 +237,11 @@ static void field(struct ring *r, const struct vcpu *v, enum who who, unsigned r
 	*left = (uint32_t)value;
 }
 
+static bool quiet(const struct vcpu *v)
+{
+	return v->dbg.state == DBG_IDLE && v->dbg.vm_debugctl == 0;
+}
+
 /* Something is not as it was at the last exit: the view, the vcpu, the level, or what the plan has left for the control block, which run() commits.
  * A switch of levels makes the block's fields unknown, so that it is there, too. */
 static __attribute__((noinline)) void before(struct ring *r, const struct vcpu *v)
@@ -255,7 +262,7 @@ static __attribute__((noinline)) void before(struct ring *r, const struct vcpu *
 			r->left.debugctl = (uint32_t)r->hw[DBG_REG_DEBUGCTL];
 	}
 	r->level = v->level;
-	r->quiet = v->dbg.state == DBG_IDLE && v->dbg.vm_debugctl == 0;
+	r->quiet = quiet(v);
 	r->meta = (struct meta){ TRIP, v->level, (uint8_t)v->vm->id, v->dbg.state, 0, 0, false, v->dbg.soft };
 }
 
@@ -271,6 +278,13 @@ static __attribute__((noinline)) void after(struct ring *r, const struct vcpu *v
 	r->was_live = r->meta.state == DBG_LIVE;
 	r->was = r->left;
 	r->fast_exits = e->fast_exits;
+	if (r->holding) { /* the exit has its place before it, and is written there next */
+		if (r->held.tsc < v->exit.tsc)
+			r->held.tsc = v->exit.tsc;
+		*put(r) = r->held;
+		r->holding = false;
+		r->quiet = quiet(v);
+	}
 }
 
 static void traced_run(struct vcpu *v, struct cpu *c)
@@ -294,10 +308,6 @@ static void traced_run(struct vcpu *v, struct cpu *c)
 	e->exit_rip = v->rip;
 	e->info = v->exit.hw_info;
 	__builtin_memcpy(&e->exit, &v->exit, 8);
-	if (__builtin_expect(r->holding, 0)) {
-		*put(r) = r->held;
-		r->holding = false;
-	}
 }
 
 const struct backend *dbgtrace_start(const struct backend *be, struct cpu *c, enum dbgtrace_mode mode)
