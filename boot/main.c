@@ -230,6 +230,7 @@ static void take_modules(void)
 	config.nr_modules = boot.nr_modules;
 	config.budget_ms = options.budget_ms;
 	config.dbg_policy = options.dbg_policy;
+	config.trace = options.trace;
 	config.bad_entry = str_eq(options.fault, "bad-entry");
 }
 _Static_assert(BOOTINFO_MAX_MODULES == VMM_MAX_MODULES, "every module that boot keeps can be handed on");

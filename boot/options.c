@@ -4,6 +4,7 @@
 
 #include "arch/lib/string.h"
 #include "arch/x86/dbg.h"
+#include "vmm/dbgtrace.h"
 
 static bool set_backend(struct options *o, const char *v)
 {
@@ -67,6 +68,18 @@ static bool set_dbg(struct options *o, const char *v)
 	return false;
 }
 
+static bool set_trace(struct options *o, const char *v)
+{
+	static const char *const names[] = { [DBGTRACE_OFF] = "off", [DBGTRACE_LAST] = "on", [DBGTRACE_FIRST] = "first" };
+
+	for (unsigned i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+		if (str_eq(v, names[i])) {
+			o->trace = i;
+			return true;
+		}
+	return false;
+}
+
 static bool set_apic(struct options *o, const char *v)
 {
 	o->x2apic = str_eq(v, "x2apic");
@@ -120,7 +133,7 @@ static const struct option {
 } table[] = {
 	{ "backend", set_backend }, { "com", set_com },	      { "debugcon", set_debugcon },
 	{ "screen", set_screen },   { "dbg", set_dbg },	      { "quirks", set_quirks },
-	{ "apic", set_apic },
+	{ "apic", set_apic },	    { "trace", set_trace },
 	{ "budget", set_budget },   { "minmem", set_minmem }, { "fault", set_fault },
 };
 

@@ -18,6 +18,7 @@ struct options {
 	bool screen;                 /* screen=on|off */
 	bool x2apic;                 /* apic=auto|x2apic */
 	unsigned dbg_policy;         /* dbg=lazy|eager|cached|trapped: enum dbg_policy */
+	unsigned trace;              /* trace=off|on|first: enum dbgtrace_mode */
 	bool quirks;                 /* quirks=auto|none */
 	unsigned budget_ms;          /* budget=MS: of a VM that names none */
 	unsigned min_mib;            /* minmem=MIB: less free memory than this stops the boot */

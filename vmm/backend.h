@@ -22,6 +22,11 @@ struct slat_format {
 	uint64_t large;      /* added to a 2 MiB leaf */
 };
 
+/* What the control block holds, for what it has (DBG_CAP_VM_*, vm_lbrv); the rest is 0. */
+struct dbg_now {
+	uint64_t dr6, dr7, debugctl;
+};
+
 enum backend_verdict { BACKEND_OK, BACKEND_ABSENT, BACKEND_LOCKED, BACKEND_LACKS };
 
 struct backend {
@@ -65,6 +70,8 @@ struct backend {
 	void (*emulate)(struct vcpu *v);
 	/* Fill groups of v->st (and dbg.vm_dr6/vm_dr7 for VST_DBG) from the control block. */
 	void (*fetch)(struct vcpu *v, uint32_t groups);
+	/* The same without changing v: what the last exit left there, or the last commit. For the trace. */
+	void (*dbg_now)(const struct vcpu *v, struct dbg_now *now);
 	/* Flush this VM's guest-physical translations before its next entry. */
 	void (*flush)(struct vm *vm);
 	/* Log the control block, field by field with names. */

@@ -10,6 +10,7 @@
 #include "arch/x86/tsc.h"
 #include "vmm/backend.h"
 #include "vmm/cpuid.h"
+#include "vmm/dbgtrace.h"
 #include "vmm/run.h"
 #include "vmm/trace.h"
 #include "vmm/vmopts.h"
@@ -94,7 +95,7 @@ static void worst(enum exit_code *code, unsigned c)
 }
 
 /* The VMs that run together with configs[i]: itself, or all of its group. Those that cannot be created are left out, and count. */
-static unsigned create_group(const struct vmm_config *cfg, unsigned i, struct vm *out[], enum exit_code *code)
+static unsigned create_group(const struct backend *be, unsigned i, struct vm *out[], enum exit_code *code)
 {
 	unsigned n = 0;
 
@@ -103,7 +104,7 @@ static unsigned create_group(const struct vmm_config *cfg, unsigned i, struct vm
 
 		if (k != i && (configs[i].group == 0 || configs[k].group != configs[i].group))
 			continue;
-		out[n] = vm_create(&configs[k], cfg->backend, &why);
+		out[n] = vm_create(&configs[k], be, &why);
 		if (out[n])
 			n++;
 		else
@@ -133,6 +134,7 @@ enum exit_code vmm_main(const struct vmm_config *cfg)
 {
 	static struct vm *vms[VMM_MAX_MODULES];
 	struct cpu *c = this_cpu();
+	const struct backend *be = cfg->backend;
 	enum exit_code code = EXIT_PASS;
 
 	if (!parse_modules(cfg))
@@ -145,12 +147,14 @@ enum exit_code vmm_main(const struct vmm_config *cfg)
 	trace_init();
 	if (!cfg->backend->cpu_on(c))
 		return EXIT_NOVIRT;
+	if (cfg->trace != DBGTRACE_OFF)
+		be = dbgtrace_start(be, c, (enum dbgtrace_mode)cfg->trace);
 	for (unsigned i = 0; i < nr_configs; i++) {
 		unsigned n;
 
 		if (!first_of_group(i))
 			continue;
-		n = create_group(cfg, i, vms, &code);
+		n = create_group(be, i, vms, &code);
 		if (n > 0 && cfg->bad_entry && i == 0)
 			vms[0]->vcpu->dbg.dr7 |= 1ull << 32; /* no guest can: its own write of it is #GP (A03) */
 		if (n > 0)
@@ -162,5 +166,7 @@ enum exit_code vmm_main(const struct vmm_config *cfg)
 		}
 	}
 	cfg->backend->cpu_off(c);
+	if (cfg->trace != DBGTRACE_OFF)
+		dbgtrace_print(c);
 	return code;
 }

@@ -92,6 +92,10 @@ struct dbg_vcpu {
 
 enum dbg_count { DBG_COUNT_DR_READ, DBG_COUNT_DR_WRITE, DBG_COUNT_DEBUGCTL_READ, DBG_COUNT_DEBUGCTL_WRITE, DBG_COUNT_MASK_WRITE, DBG_NR_COUNTS };
 
+/* On whose behalf the host makes an access, and which register it is: for a trace. 0-7: DR0-7. */
+enum dbg_asker { DBG_BY_HOST, DBG_BY_ENTER, DBG_BY_LEAVE, DBG_BY_DB };
+enum dbg_reg { DBG_REG_DEBUGCTL = 8, DBG_REG_MASK0, DBG_NR_REGS = DBG_REG_MASK0 + 4 };
+
 /* The host's own debug state on one CPU. */
 struct dbg_cpu {
 	uint64_t dr[4];      /* host breakpoint addresses */
@@ -106,6 +110,10 @@ struct dbg_cpu {
 	uint32_t hw_mask[4]; /* what the mask MSRs hold */
 	bool guest_dr_loaded; /* between dbg_do_enter and dbg_do_leave: DR0-3 in hardware are a guest's; host DR7 must stay off */
 	uint64_t count[DBG_NR_COUNTS];
+	/* trace=on (vmm/dbgtrace.c): hears of each access, before a write and behind a read, reg by enum dbg_reg. NULL: nobody listens. */
+	void (*listen)(struct dbg_cpu *c, unsigned reg, bool write, uint64_t value);
+	void *trace;         /* the listener's own */
+	uint8_t asker;       /* enum dbg_asker: what dbg_switch.c is at */
 	/* The host's own #DBs, for the lab. */
 	uint64_t host_db;      /* how many were taken in host context */
 	uint64_t host_db_dr6;  /* DR6 as the last one saw it */

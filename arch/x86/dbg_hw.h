@@ -4,12 +4,19 @@
 #define ARCH_X86_DBG_HW_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "arch/x86/dbg.h"
 #include "arch/x86/def/cpuid.h"
 #include "arch/x86/def/msr.h"
 #include "arch/x86/insn.h"
+
+static inline void hw_tell(struct dbg_cpu *c, unsigned reg, bool write, uint64_t v)
+{
+	if (__builtin_expect(c->listen != NULL, 0))
+		c->listen(c, reg, write, v);
+}
 
 /* n: 0-3, 6, 7. DR4 and DR5 are never used by the host. */
 static inline uint64_t hw_read_dr(struct dbg_cpu *c, unsigned n)
@@ -25,12 +32,23 @@ static inline uint64_t hw_read_dr(struct dbg_cpu *c, unsigned n)
 	case 6: __asm__ volatile("mov %%db6, %0" : "=r"(v)); break;
 	case 7: __asm__ volatile("mov %%db7, %0" : "=r"(v)); break;
 	}
+	hw_tell(c, n, false, v);
+	return v;
+}
+
+/* DR6 as it is, neither counted nor told: the trace's own. */
+static inline uint64_t hw_peek_dr6(void)
+{
+	uint64_t v;
+
+	__asm__ volatile("mov %%db6, %0" : "=r"(v));
 	return v;
 }
 
 static inline void hw_write_dr(struct dbg_cpu *c, unsigned n, uint64_t v)
 {
 	c->count[DBG_COUNT_DR_WRITE]++;
+	hw_tell(c, n, true, v);
 	switch (n) {
 	case 0: __asm__ volatile("mov %0, %%db0" : : "r"(v) : "memory"); break;
 	case 1: __asm__ volatile("mov %0, %%db1" : : "r"(v) : "memory"); break;
@@ -51,19 +69,25 @@ static inline bool hw_has_masks(void)
 static inline void hw_write_mask(struct dbg_cpu *c, unsigned slot, uint32_t mask)
 {
 	c->count[DBG_COUNT_MASK_WRITE]++;
+	hw_tell(c, DBG_REG_MASK0 + slot, true, mask);
 	wrmsr(slot == 0 ? MSR_DR0_ADDR_MASK : MSR_DR1_ADDR_MASK + slot - 1, mask);
 }
 
 /* DEBUGCTL. The plain forms only when dbg_cpu.has_debugctl says that the MSR is there. */
 static inline uint64_t hw_read_debugctl(struct dbg_cpu *c)
 {
+	uint64_t v;
+
 	c->count[DBG_COUNT_DEBUGCTL_READ]++;
-	return rdmsr(MSR_DEBUGCTL);
+	v = rdmsr(MSR_DEBUGCTL);
+	hw_tell(c, DBG_REG_DEBUGCTL, false, v);
+	return v;
 }
 
 static inline void hw_write_debugctl(struct dbg_cpu *c, uint64_t v)
 {
 	c->count[DBG_COUNT_DEBUGCTL_WRITE]++;
+	hw_tell(c, DBG_REG_DEBUGCTL, true, v);
 	wrmsr(MSR_DEBUGCTL, v);
 }
 
@@ -76,7 +100,10 @@ static inline bool hw_try_read_debugctl(struct dbg_cpu *c, uint64_t *v)
 static inline bool hw_try_write_debugctl(struct dbg_cpu *c, uint64_t v)
 {
 	c->count[DBG_COUNT_DEBUGCTL_WRITE]++;
-	return wrmsr_safe(MSR_DEBUGCTL, v);
+	if (!wrmsr_safe(MSR_DEBUGCTL, v))
+		return false;
+	hw_tell(c, DBG_REG_DEBUGCTL, true, v);
+	return true;
 }
 
 #endif

@@ -239,14 +239,15 @@ def check(build, only):
         print("mutants: FAIL %s" % text)
     if wrong or unknown:
         return 0, len(problems)
-    counts, red_by = [1, len(problems)], {}
+    counts, red_by, told = [1, len(problems)], {}, {}
     print("mutants: the unmutated tree compiles by the kernel's flags and passes %d checks" % len(passing), flush=True)
     with ThreadPoolExecutor(max_workers=os.cpu_count() or 2) as pool:
         for mutant, (good, words, red) in zip(todo, pool.map(lambda m: try_one(build, m), todo)):
             counts[0 if good else 1] += 1
-            red_by[mutant.name] = red
+            red_by[mutant.name], told[mutant.name] = red, [good, words]
             print("mutant %s: %s" % (mutant.name, words), flush=True)
     if not only:
+        drive.keep("host-mutants.json", json.dumps(told, indent=1) + "\n")  # before the next one, by whose date `make rules` goes
         drive.keep("host-red.json", json.dumps(red_by, indent=1) + "\n")
         report_red(passing, red_by)
     return counts

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """What exits and debug events cost, in instructions: QEMU TCG with -icount counts one tick an instruction, so figures repeat."""
 
+import json
 import re
 
 import emulators
@@ -41,6 +42,8 @@ PVM_BOUNDS = {
     "debugctl_accesses_idle_exit": (0, "PVM: DEBUGCTL accesses of the host in 100 idle exits"),
     "four_dr_writes_exits": (4, "PVM: exits that four guest DR writes cost"),
 }
+TRACED = ("cpuid", "hypercall", "rdmsr", "out_port")  # with trace=on each may cost so much more than without, in percent
+TRACE_PERCENT = 20
 INFORMATION = ("fast_exit", "first_mov_dr", "exec_bp_hit", "watchpoint_hit_no_dr6", "later_mov_dr_read")
 
 POLICIES = ("lazy",) + rungs.POLICIES
@@ -90,6 +93,17 @@ def judge_nested(plain, found):
     return rows, sum(1 for row in rows if row[0] == "FAIL")
 
 
+def judge_traced(plain, found):
+    """(rows, number failed). plain: figures without a trace; found: with trace=on. One that costs no more has recorded nothing."""
+    rows = []
+    for name in TRACED:
+        before, value = plain.get(name, (None,))[0], found.get(name, (None,))[0]
+        bound = None if before is None else before * (100 + TRACE_PERCENT) // 100
+        good = value is not None and bound is not None and before < value <= bound
+        rows.append((("ok" if good else "FAIL"), name + "_traced", "missing" if value is None else str(value), "<= %s" % bound, "%s with trace=on" % BOUNDS[name][1]))
+    return rows, sum(1 for row in rows if row[0] == "FAIL")
+
+
 def policy_runs(policy):
     """The same work under one policy: one guest, and two that take turns."""
     two = tuple((rungs.GUEST, "vm=%s mem=16 lab group=1 -- scenario=bench_turns%s" % vm) for vm in (("a", ""), ("b", "_b")))
@@ -124,7 +138,7 @@ def judge_policies(found):
 
 
 def check_policies():
-    """The four policies side by side; (passed, failed)."""
+    """The four policies side by side; (passed, failed, {policy: {figure: value}})."""
     todo = [(policy, run) for policy in POLICIES for run in policy_runs(policy)]
     found, problems = {policy: {} for policy in POLICIES}, []
     for (policy, _), result in zip(todo, job.execute_all([run for _, run in todo])):
@@ -142,15 +156,21 @@ def check_policies():
             print("bench:      %-28s %s" % (name, "".join("%12s" % found[p].get(name, ("missing",))[0] for p in POLICIES)))
     for text in problems:
         print("bench: FAIL %s" % text)
-    return 0 if problems else POLICY_COMPARISONS, len(problems)
+    return 0 if problems else POLICY_COMPARISONS, len(problems), {p: {n: v[0] for n, v in found[p].items()} for p in POLICIES}
 
 
 def two_runs(kernel):
     """Without nesting and with it."""
+    return three_runs(kernel)[:2]
+
+
+def three_runs(kernel):
+    """And with a trace, without nesting."""
     common = dict(kernel=kernel, cmdline="backend=svm", icount=True, timeout=180)
     rung = "bench" if kernel == rungs.DROVER else "planted"
     return [job.Run(rung, "svm-qemu", modules=rungs.modules("bench"), **common),
-            job.Run(rung, "svm-qemu-nested", modules=rungs.modules("bench_nested"), **common)]
+            job.Run(rung, "svm-qemu-nested", modules=rungs.modules("bench_nested"), **common),
+            job.Run(rung, "svm-qemu-traced", modules=rungs.modules("bench"), **dict(common, cmdline="backend=svm trace=on"))]
 
 
 def pvm_run():
@@ -164,19 +184,29 @@ def nested_rows(kernel):
     return judge_nested(plain.get("cpuid", (None,))[0], inside)[0]
 
 
+def keep(rows, policies):
+    """For `make report`."""
+    rungs.RESULTS.mkdir(parents=True, exist_ok=True)
+    data = {"rows": rows, "policies": policies, "version": emulators.version_text("qemu"), "sources": rungs.source_hash()}
+    (rungs.RESULTS / "bench.json").write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
+
+
 def check():
     """Runs the guest's bench under drover; (passed, failed, skipped)."""
     problem = emulators.qemu_svm_problem()
     if problem:
         print("bench: skipped: %s" % problem)
         return [0, 0, 1]
-    results = job.execute_all(two_runs(rungs.DROVER) + [pvm_run()])
+    results = job.execute_all(three_runs(rungs.DROVER) + [pvm_run()])
     found, invalid = figures(results[0].log)
     rows, failed = judge(found, invalid)
     inside, wrong = figures(results[1].log)
     more, bad = judge_nested(found.get("cpuid", (None,))[0], inside)
     rows, invalid, failed = rows + more, invalid + wrong, failed + bad + len(wrong)
-    ring3, wrong = figures(results[2].log)
+    traced, wrong = figures(results[2].log)
+    more, bad = judge_traced(found, traced)
+    rows, invalid, failed = rows + more, invalid + wrong, failed + bad + len(wrong)
+    ring3, wrong = figures(results[3].log)
     more, bad = judge(ring3, wrong, PVM_BOUNDS)
     rows, invalid, failed = rows + [row for row in more if row[0]], invalid + wrong, failed + bad
     print("bench: QEMU %s TCG, -icount shift=0, SVM; instructions" % emulators.version_text("qemu"))
@@ -189,8 +219,9 @@ def check():
             print("bench: %s: %s" % (result.run.name, result.end()))
             print(result.tail())
             failed += 1
-    passed, wrong = check_policies()
+    passed, wrong, policies = check_policies()
     failed += wrong
+    keep(rows, policies)
     passed += sum(1 for row in rows if row[0] == "ok")
     print("bench: %d passed, %d failed" % (passed, failed), flush=True)
     return [passed, failed, 0]

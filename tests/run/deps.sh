@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: MIT
 # Installs what the build and the checks need, only if something is missing (Debian, Ubuntu).
 #   deps.sh            install what is missing
-#   deps.sh missing    print the names of the missing packages; status 1 if there are any
+#   deps.sh missing    print the names of the missing packages; status 1 if there are any; `missing report`: those of `make report` among them
+#   deps.sh python     print the python3 that has the modules of `make report`
 #   deps.sh backports DIR CODENAME OUT    write to OUT the machine's own source entry (DIR = its apt folder) for CODENAME-backports
 set -eu
 
@@ -31,6 +32,34 @@ clang_without_rt() {
 	dir=$(clang -print-resource-dir 2>/dev/null) || return 1
 	[ -d "$dir" ] || return 1
 	[ -z "$(find "$dir/" -name 'libclang_rt.asan*' 2>/dev/null | head -n 1)" ] || [ -z "$(find "$dir/" -name 'libclang_rt.fuzzer*' 2>/dev/null | head -n 1)" ]
+}
+
+release_field() {
+	sed -n "s/^$1=\"\{0,1\}\([^\"]*\)\"\{0,1\}\$/\1/p" "$ETC/os-release" | head -n 1
+}
+
+# The python3 of the packages: one that comes first in the path may be another. Status 1 if none has the modules.
+report_python() {
+	for python in python3 /usr/bin/python3; do
+		if "$python" -c 'import jinja2, matplotlib, html5lib' 2>/dev/null; then
+			echo "$python"
+			return 0
+		fi
+	done
+	echo python3
+	return 1
+}
+
+# A page, and a browser that opens it. Ubuntu's chromium is a snap, which a container cannot install: check-report skips the browser there.
+find_missing_report() {
+	report_python >/dev/null || {
+		need /nowhere python3-jinja2
+		need /nowhere python3-matplotlib
+		need /nowhere python3-html5lib
+	}
+	if [ "$(release_field ID)" = debian ] && ! have chromium-browser && ! have google-chrome; then
+		need chromium chromium
+	fi
 }
 
 find_missing() {
@@ -64,10 +93,6 @@ qemu_major() {
 qemu_offered() {
 	apt-cache madison qemu-system-x86 2>/dev/null | awk -F'|' '{ v = $2; gsub(/ /, "", v); sub(/^[0-9]+:/, "", v); split(v, p, "."); print p[1] }' |
 		sort -n | tail -n 1
-}
-
-release_field() {
-	sed -n "s/^$1=\"\{0,1\}\([^\"]*\)\"\{0,1\}\$/\1/p" "$ETC/os-release" | head -n 1
 }
 
 # The machine's own entry for its release, with the suite's name changed. Two formats: deb822 stanzas, and one line an entry.
@@ -157,7 +182,13 @@ ensure_qemu() {
 }
 
 find_missing
+case "${1:-install} ${2:-}" in
+"install "* | "missing report") find_missing_report ;;
+esac
 case ${1:-install} in
+python)
+	report_python
+	;;
 missing)
 	[ -z "$MISSING" ] && exit 0
 	echo "$MISSING" | sed 's/^ *//'
@@ -182,6 +213,7 @@ install)
 	ensure_qemu
 	MISSING=
 	find_missing
+	find_missing_report
 	[ -z "$MISSING" ] || { say "still missing:$MISSING"; exit 1; }
 	;;
 *)

@@ -19,12 +19,14 @@ import emulators  # noqa: E402
 import exitcodes  # noqa: E402
 import expect  # noqa: E402
 import job  # noqa: E402
+import l0  # noqa: E402
+import live  # noqa: E402
 import nested  # noqa: E402
 import planted  # noqa: E402
 import rungs  # noqa: E402
 import table  # noqa: E402
 
-PARTS = ("host", "coverage", "mutants", "fuzz", "explore", "bare", "svm", "vmx", "pvm", "nested", "policies", "planted", "rules", "boot", "lint")
+PARTS = ("host", "coverage", "mutants", "fuzz", "explore", "bare", "svm", "vmx", "pvm", "nested", "policies", "planted", "rules", "boot", "report", "lint")
 
 
 def choose_pvm(platform):
@@ -99,6 +101,29 @@ def one_run(rung, args, kernel=None):
     return run
 
 
+def view(rung, args):
+    """What shows a run: the log itself, or a line per scenario (on a terminal, unless --view says otherwise)."""
+    lines = args.view == "lines" or (args.view == "" and sys.stdout.isatty())
+    if not lines or args.scenario == "list":
+        return True
+
+    def write(text):
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    total = live.planned(rung, args.scenario, live.scenario_flags())
+    usual = rungs.USUAL.get(rung.name if rung.nest > 1 else rung.base or rung.name) if args.scenario == "all" else None
+    return live.Lines(rung, total, usual, write, live.colours_wanted()).feed
+
+
+def traced(run, rung, args, scenario):
+    """The log of the same drover with this scenario alone and a trace; "" where it has none."""
+    if rung.nest > 1 or not rung.backend:
+        return ""
+    again = rungs.runs(rung, scenario, ("%s trace=on" % args.options).strip(), words=args.guest)[0]
+    again.kernel, again.rung, again.name = run.kernel, run.rung, run.name + "-trace"
+    return job.execute(again).log
+
+
 def cmd_run(args):
     """make run."""
     if args.mutant and planted.mutate.load(args.mutant) is None:
@@ -123,13 +148,14 @@ def cmd_run(args):
     if problem:
         print("run: %s" % problem)
         return 1
-    result = job.execute(run, stream=True)
+    result = job.execute(run, stream=view(rung, args))
     if args.scenario == "list":
         return 0 if result.code == exitcodes.code("EXIT_PASS") else 1
     if result.code in (exitcodes.code("EXIT_BADOPT"), exitcodes.code("EXIT_BADMODULE")):
         print("run: refused: %s" % (refusal(result.log) or "see the log"))
         return 1
     outcome = rungs.judge(rung, [result], whole)
+    live.print_troubles(outcome, lambda scenario: traced(run, rung, args, scenario))
     print()
     table.print_outcome(outcome)
     reasons = {}
@@ -243,6 +269,7 @@ def parser():
     sub.add_argument("--guest", default="", help="more words for the guest's command line: seed=, count=")
     sub.add_argument("--mutant", default="", help="a bug of tests/host/mutants to plant, by name; in the uppermost drover")
     sub.add_argument("--nest", type=int, default=1, help="drovers, one as the guest of the other")
+    sub.add_argument("--view", choices=("", "log", "lines"), default="", help="the log, or a line per scenario; default: lines on a terminal")
     sub.add_argument("--upper-options", default="", help="more options for the drovers above the first")
     sub.set_defaults(call=cmd_run)
     sub = subs.add_parser("check", help="one part of make check")
@@ -263,6 +290,12 @@ def parser():
     sub.set_defaults(call=lambda args: 1 if badinput.check(None, args.names)[1] else 0)
     subs.add_parser("bench", help="instructions per operation against their bounds").set_defaults(
         call=lambda _: 1 if bench.check()[1] else 0)
+    sub = subs.add_parser("l0", help="what the hypervisor below breaks, rule by rule")
+    sub.add_argument("--qemu", default="", help="the command, without kernel and serial line; default: %s" % l0.DEFAULT)
+    sub.set_defaults(call=lambda args: l0.check(args.qemu))
+    sub = subs.add_parser("findings", help="the table of docs/findings.md, from what these bare rungs said last")
+    sub.add_argument("rungs", nargs="+")
+    sub.set_defaults(call=lambda args: print("\n".join(l0.findings_table(args.rungs))) or 0)
     subs.add_parser("table", help="the table of what ran last").set_defaults(call=lambda _: table.print_table() or 0)
     subs.add_parser("sum", help="the sum of all parts").set_defaults(call=cmd_sum)
     return top

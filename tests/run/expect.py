@@ -116,7 +116,8 @@ def _same_value(left, right):
         return left == right
 
 
-def _judge_check(check, entries, version, out):
+def judge_check(check, entries, version, out):
+    """Judges one check, into the Judgement `out`."""
     entry, fits = _choose(entries, check.key, version)
     other = "" if fits or entry is None else " (listed for %s, this is %s)" % (entry.version, version)
     shown = "%s expected=%s actual=%s%s" % (check.key, check.expected, check.actual,
@@ -161,7 +162,7 @@ def judge(checks, entries, version, whole=True, proofs=(), problems=(), bare=Non
             out.errors.append("%s: ERROR: reported by two runs" % check.key)
             continue
         seen.add(check.key)
-        _judge_check(check, entries, version, out)
+        judge_check(check, entries, version, out)
     if whole:
         for entry in entries:
             if entry.key not in seen:

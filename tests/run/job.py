@@ -110,11 +110,11 @@ def command_line(run, serial):
 
 
 class _Streamer(threading.Thread):
-    """Copies a growing file to the terminal."""
+    """Copies a growing file to the terminal, or to what is given each piece of it."""
 
-    def __init__(self, path):
+    def __init__(self, path, sink=None):
         super().__init__(daemon=True)
-        self.path, self.stop = path, threading.Event()
+        self.path, self.stop, self.sink = path, threading.Event(), sink or sys.stdout.write
 
     def run(self):
         position = 0
@@ -126,7 +126,7 @@ class _Streamer(threading.Thread):
                     data = handle.read()
                 position += len(data)
                 if data:
-                    sys.stdout.write(data.decode("utf-8", "replace").replace("\r", ""))
+                    self.sink(data.decode("utf-8", "replace").replace("\r", ""))
                     sys.stdout.flush()
             if last:
                 return
@@ -166,7 +166,7 @@ def _settled(run, serial):
 
 
 def execute(run, stream=False):
-    """Runs to the end or the time limit; never raises for what the emulator does. A Bochs that got no port for its screen (it
+    """Runs to the end or the time limit; never raises for what the emulator does. stream: show the log, or a function that takes its pieces. A Bochs that got no port for its screen (it
     says so, before the machine starts) is started again."""
     for attempt in range(6):
         result = _execute(run, stream)
@@ -188,7 +188,7 @@ def _execute(run, stream):
         return result
     (run.workdir / "command").write_text(" ".join(_quote(a) for a in argv) + "\n", encoding="utf-8")
     started = time.monotonic()
-    streamer = _Streamer(serial) if stream else None
+    streamer = _Streamer(serial, stream if callable(stream) else None) if stream else None
     with open(run.workdir / "emulator.log", "wb") as said:
         try:
             process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=said, stderr=subprocess.STDOUT,

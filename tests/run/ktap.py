@@ -120,6 +120,11 @@ def _parse_result(match, scenario):
     return check
 
 
+def result(line, scenario=""):
+    """The Check of one result line."""
+    return _parse_result(RESULT.match(line), scenario)
+
+
 class _Parser:
     def __init__(self):
         self.report = Report()

@@ -239,7 +239,7 @@ def without_bugs(todo, what):
 def plant_all(plants, what):
     """Plants these; ([passed, failed, skipped], {mutant: {rung: the checks that it turned red}}). what: the first word of each line."""
     absent = {name: rungs.absent(rungs.RUNGS[name]) for plant in plants for name in plant.rungs}
-    counts, todo, red_by = [0, 0, 0], [], {}
+    counts, todo, red_by, told = [0, 0, 0], [], {}, []
     with ThreadPoolExecutor(job.WORKERS) as pool:
         names = sorted({p.mutant for p in plants})
         built = dict(zip(names, pool.map(build, names)))
@@ -260,9 +260,12 @@ def plant_all(plants, what):
         red, words = verdict(plant, name, result)
         counts[0 if red else 1] += 1
         red_by.setdefault(plant.mutant, {}).setdefault(name, []).extend(c.key for c in red_checks(plant, name, result))
+        told.append({"mutant": plant.mutant, "rung": name, "scenario": plant.scenario, "red": red, "words": words})
         print("%s: %s %s on %s, %s" % (what, "ok" if red else "FAIL", plant.mutant, name, words))
         if not red:
             print(result.tail(12))
+    rungs.RESULTS.mkdir(parents=True, exist_ok=True)
+    (rungs.RESULTS / ("%s-plants.json" % what)).write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
     return counts, red_by
 
 

@@ -80,6 +80,17 @@ def read_rules(text):
     return found, problems
 
 
+def sentences(text):
+    """{id: the rule in words} of all tables that read_rules() reads."""
+    found, section = {}, ""
+    for line in text.split("\n"):
+        section = line if line.startswith("## ") else section
+        row = ROW.match(line)
+        if row and "(group" in section:
+            found.setdefault(row.group(1), row.group(2).split(" | ")[0].strip())
+    return found
+
+
 def read_caveats(text):
     """({id: reason}, problems) of the section on rules without a test."""
     found, problems, inside = {}, [], False

@@ -12,11 +12,13 @@ MUTANT ?=
 # drovers, each the guest of the one below; options for those above the first.
 NEST ?= 1
 UPPER_OPTIONS ?=
+# log or lines: what is shown while it runs. Empty: a line per scenario on a terminal, the log elsewhere.
+VIEW ?=
 RUNNER := python3 tests/run/drover_run.py
-CHECK_PARTS := lint host coverage mutants fuzz explore bare svm vmx pvm nested policies planted rules boot
+CHECK_PARTS := lint host coverage mutants fuzz explore bare svm vmx pvm nested policies planted rules boot report
 
 .PHONY: deps run bench check check-host check-coverage check-mutants check-fuzz check-explore check-bare check-svm check-vmx check-pvm check-policies
-.PHONY: check-nested check-planted check-boot check-lint check-rules rules
+.PHONY: check-nested check-planted check-boot check-lint check-rules check-report check-l0 rules report
 
 # `make deps check` is one command: deps has to be over before anything else begins, with -j as well.
 ifneq (,$(filter deps,$(MAKECMDGOALS)))
@@ -28,7 +30,7 @@ deps:
 
 # These come as recipes, not as prerequisites, so that deps can come first and nothing is built without a compiler.
 define need
-	@missing=$$(sh tests/run/deps.sh missing) || { echo "missing packages: $$missing (make deps installs them)"; exit 1; }
+	@missing=$$(sh tests/run/deps.sh missing $(1)) || { echo "missing packages: $$missing (make deps installs them)"; exit 1; }
 endef
 define build
 	+@$(MAKE) --no-print-directory all
@@ -39,7 +41,7 @@ run: | $(DEPS_FIRST)
 	$(need)
 	$(build)
 	@$(RUNNER) run --platform "$(PLATFORM)" --backend "$(BACKEND)" --scenario "$(SCENARIO)" --options "$(OPTIONS)" --mutant "$(MUTANT)" \
-		--guest "$(GUEST)" --nest "$(NEST)" --upper-options "$(UPPER_OPTIONS)"
+		--guest "$(GUEST)" --nest "$(NEST)" --view "$(VIEW)" --upper-options "$(UPPER_OPTIONS)"
 
 bench: | $(DEPS_FIRST)
 	$(need)
@@ -48,7 +50,7 @@ bench: | $(DEPS_FIRST)
 
 # All parts run, whatever the earlier ones found; the last line sums them.
 check: | $(DEPS_FIRST)
-	$(need)
+	$(call need,report)
 	@rm -rf build/results build/logs
 	+@for part in $(CHECK_PARTS); do echo "== check-$$part"; $(MAKE) --no-print-directory check-$$part || true; done
 	@$(RUNNER) sum
@@ -98,3 +100,25 @@ check-boot: | $(DEPS_FIRST)
 	$(build)
 	+@$(MAKE) --no-print-directory iso usb
 	@$(RUNNER) check boot
+
+# What has run, as a page; what has not run on these sources runs first, unless KEPT=1. SCENARIO=a,b: timelines of these as well, on the rung RUNG.
+KEPT ?=
+RUNG ?= svm-qemu
+REPORT = $$(sh tests/run/deps.sh python) -B tests/report/report.py
+report: | $(DEPS_FIRST)
+	$(call need,report)
+	$(build)
+	+@$(if $(KEPT),,for part in $$($(REPORT) stale); do $(MAKE) --no-print-directory check-$$part || true; done)
+	@$(REPORT) write $(if $(KEPT),--kept) --scenario "$(SCENARIO)" --rung "$(RUNG)"
+
+check-report: | $(DEPS_FIRST)
+	$(call need,report)
+	$(build)
+	@$(RUNNER) count report $$(sh tests/run/deps.sh python) -B tests/report/check.py $(if $(KEPT),--kept)
+
+# What another hypervisor breaks: QEMU is its command, without kernel and serial line.
+QEMU ?=
+check-l0: | $(DEPS_FIRST)
+	$(need)
+	$(build)
+	@$(RUNNER) l0 --qemu "$(QEMU)"

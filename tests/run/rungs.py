@@ -70,6 +70,10 @@ RUNGS = {r.name: r for r in (
     Rung("kvm", "kvm", "", "auto"),
     Rung("pvm-kvm", "kvm", "", "pvm"),
 )}
+# Seconds that the whole suite takes on an idle machine with two cores: by these `make run` tells how long it will be.
+USUAL = {"bare-qemu": 2, "bare-bochs-intel": 20, "bare-bochs-amd": 25, "svm-qemu": 25, "svm-bochs": 90, "vmx-bochs": 85, "kvm": 15, "nest2-svm-qemu": 60,
+         "pvm-qemu": 20, "pvm-bochs": 60, "pvm-bochs-amd": 60, "pvm-kvm": 15, "nest2-svm-bochs": 500, "nest2-vmx-bochs": 550}
+HEAVY = {"debugctl": 20}  # a scenario of this VM counts as so many of the others: each instruction of its guest is stepped
 POLICIES = ("eager", "cached", "trapped")  # lazy is the default, and what the rungs above run with
 
 
@@ -252,12 +256,18 @@ def bare_statuses(rung):
     return data["checks"], ""
 
 
+def entries(rung):
+    """(entries, problems) of what is listed for a rung."""
+    listed, problems = expect.load(EXPECT / (rung.base or rung.name))
+    if rung.base:
+        listed, more = expect.overlay(listed, EXPECT / rung.name)
+        problems = problems + more
+    return listed, problems
+
+
 def judge(rung, results, whole=True, alone=False):
     """The Outcome of a rung's runs; whole: all scenarios ran; alone: one VM, so that what needs a second one may be absent."""
-    entries, problems = expect.load(EXPECT / (rung.base or rung.name))
-    if rung.base:
-        entries, more = expect.overlay(entries, EXPECT / rung.name)
-        problems = problems + more
+    listed, problems = entries(rung)
     checks, broken = [], []
     for result in results:
         found, wrong = collect(result)
@@ -268,7 +278,7 @@ def judge(rung, results, whole=True, alone=False):
                                             (c.reason == "no second VM in this group" or NESTED.match(c.scenario) or c.scenario in EMULATED))]
     proofs = [prefix for prefix, proving in PROOFS.items() if rung.name in proving]
     bare, note = bare_statuses(rung)
-    judgement = expect.judge(checks, entries, version(rung), whole, proofs, problems, bare)
+    judgement = expect.judge(checks, listed, version(rung), whole, proofs, problems, bare)
     judgement.errors += broken
     if whole and len(judgement.ok) < rung.floor:
         judgement.failed.append("only %d checks were ok; %d are the least" % (len(judgement.ok), rung.floor))
@@ -288,9 +298,13 @@ def save(outcome):
     judged = outcome.judgement
     known = {key for key, _ in judged.known}
     marks = {c.key: ("known" if c.key in known else c.status) for c in outcome.checks}
+    reasons = dict(judged.known + judged.skipped)
+    said = {c.key: {"expected": c.expected, "actual": c.actual, "title": c.text, "reason": reasons.get(c.key, c.reason)}
+            for c in outcome.checks if c.status != ktap.OK}
     data = {"rung": outcome.rung.name, "version": version(outcome.rung), "guest": guest_hash(), "absent": outcome.absent,
             "passed": passed, "failed": failed, "skipped": skipped, "known": len(judged.known),
-            "checks": {c.key: c.status for c in outcome.checks}, "marks": marks}
+            "checks": {c.key: c.status for c in outcome.checks}, "marks": marks, "said": said,
+            "problems": judged.failed + judged.errors, "seconds": round(sum(r.seconds for r in outcome.results), 1)}
     path = RESULTS / ("rung-%s.json" % outcome.rung.name)
     path.write_text(json.dumps(data, indent=1, sort_keys=True) + "\n", encoding="utf-8")
 

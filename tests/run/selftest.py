@@ -24,6 +24,8 @@ import ktap  # noqa: E402
 import planted  # noqa: E402
 import rungs  # noqa: E402
 import selftest_cases  # noqa: E402
+import selftest_l0  # noqa: E402
+import selftest_live  # noqa: E402
 import selftest_mutants  # noqa: E402
 import selftest_nested  # noqa: E402
 import selftest_rules  # noqa: E402
@@ -449,6 +451,10 @@ class Deps(unittest.TestCase):
             emulators.qemu_version = old
 
 
+L0 = selftest_l0.L0Tests
+L0.good = GOOD
+Live = selftest_live.LiveTests
+Live.good = GOOD
 Mutants = selftest_mutants.MutantTests
 Nested = selftest_nested.NestedTests
 Debugctl = selftest_cases.DebugctlTests

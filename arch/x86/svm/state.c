@@ -102,6 +102,13 @@ void svm_fetch(struct vcpu *v, uint32_t groups)
 	v->st_valid |= groups;
 }
 
+void svm_dbg_now(const struct vcpu *v, struct dbg_now *now)
+{
+	const struct vmcb *b = svm_hw(v)->vmcb;
+
+	*now = (struct dbg_now){ b->dr6, b->dr7, b->dbgctl };
+}
+
 /* ---- commit ---- */
 
 static void commit_shadow(struct vcpu *v, struct svm_vcpu *hw)

@@ -249,6 +249,7 @@ const struct backend svm_backend = {
 	.vcpu_put = svm_vcpu_put,
 	.run = svm_run,
 	.fetch = svm_fetch,
+	.dbg_now = svm_dbg_now,
 	.flush = svm_flush,
 	.dump = svm_dump,
 	.audit = svm_audit,

@@ -85,6 +85,7 @@ void svm_use_vmcb(struct vcpu *v, struct vmcb *b);
 
 /* state.c */
 void svm_fetch(struct vcpu *v, uint32_t groups);
+void svm_dbg_now(const struct vcpu *v, struct dbg_now *now);
 /* What became of the guest hypervisor's virtual interrupt into hw->vintr. */
 void svm_vintr_fetch(struct svm_vcpu *hw);
 /* The dirty state groups into the control block. */

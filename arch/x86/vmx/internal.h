@@ -205,6 +205,7 @@ void vmx_msrs_swap_out(struct vcpu *v); /* host's written back; read the guest's
 
 /* ---- state.c: guest state between struct vcpu and the VMCS ---- */
 void vmx_fetch(struct vcpu *v, uint32_t groups);
+void vmx_dbg_now(const struct vcpu *v, struct dbg_now *now);
 void vmx_commit(struct vcpu *v);
 /* Rules V09, V10: PENDING_DBG.BS agrees with TF whenever the entry has an STI or MOV SS shadow. */
 void vmx_sync_pending_bs(const struct vcpu *v);

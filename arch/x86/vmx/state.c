@@ -255,6 +255,12 @@ void vmx_fetch(struct vcpu *v, uint32_t groups)
 		st->cr2 = read_cr2();
 }
 
+void vmx_dbg_now(const struct vcpu *v, struct dbg_now *now)
+{
+	vmx_make_current(vmx_hw(v), this_cpu());
+	*now = (struct dbg_now){ 0, vmcs_read(VMCS_GUEST_DR7), vmcs_read(VMCS_GUEST_DEBUGCTL) };
+}
+
 void vmx_commit(struct vcpu *v)
 {
 	struct vmx_vcpu *hw = vmx_hw(v);

@@ -438,6 +438,7 @@ const struct backend vmx_backend = {
 	.vcpu_put = vmx_vcpu_put,
 	.run = vmx_run,
 	.fetch = vmx_fetch,
+	.dbg_now = vmx_dbg_now,
 	.flush = vmx_flush,
 	.dump = vmx_dump,
 	.audit = vmx_audit,

@@ -21,6 +21,11 @@ static inline uint64_t hw_read_dr(struct dbg_cpu *c, unsigned n)
 	return sw_mov_from_dr(n);
 }
 
+static inline uint64_t hw_peek_dr6(void)
+{
+	return sw_mov_from_dr(6);
+}
+
 static inline void hw_write_dr(struct dbg_cpu *c, unsigned n, uint64_t v)
 {
 	c->count[DBG_COUNT_DR_WRITE]++;

@@ -1,0 +1,179 @@
+# SPDX-License-Identifier: MIT
+"""`make check-l0 QEMU="..."`: what the hypervisor or emulator below breaks, rule by rule, bare (its own debug state for one guest) and under drover in it.
+
+No list of known deviations is asked: each check that is not ok is told, with its rule's words and where the rule comes from."""
+
+import re
+import shlex
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import bits
+import emulators
+import exitcodes
+import job
+import ktap
+import rules
+import rungs
+
+DEFAULT = "qemu-system-x86_64 -accel tcg -cpu max"
+FAST = "l0_fastpath"
+ROUNDS = 100000
+TIMEOUT = 600
+HELD, BROKEN, UNSEEN = "held", "broken", "not shown"
+
+
+@dataclass
+class Finding:
+    """What one way to run says about one rule."""
+    rule: str
+    passed: int = 0
+    broken: list = field(default_factory=list)   # checks
+    skipped: list = field(default_factory=list)
+
+    @property
+    def state(self):
+        return BROKEN if self.broken else HELD if self.passed else UNSEEN
+
+
+def sources(text):
+    """{rule: where it comes from: a commit, a file, a manual}, by each table's own columns."""
+    found, column = {}, None
+    for line in text.split("\n"):
+        cells = [cell.strip() for cell in line.strip().strip("|").split(" | ")]
+        if line.startswith("| ID |"):
+            column = next((n for n, cell in enumerate(cells) if cell.startswith("Source")), None)
+        elif rules.ROW.match(line) and column is not None and column < len(cells):
+            found.setdefault(cells[0], cells[column])
+    return found
+
+
+def by_rule(checks):
+    """{rule: Finding}, in the order of the rules."""
+    found = {}
+    for check in checks:
+        rule = rules.rule_of(check.ident)
+        if not rule:
+            continue
+        mine = found.setdefault(rule, Finding(rule))
+        if check.status == ktap.OK:
+            mine.passed += 1
+        elif check.status == ktap.SKIP:
+            mine.skipped.append(check)
+        else:
+            mine.broken.append(check)
+    return {rule: found[rule] for rule in sorted(found)}
+
+
+def tell(where, finding, words, comes_from):
+    """The lines about a broken rule."""
+    first = finding.broken[0]
+    expected, actual = bits.decode(first.ident, first.text, first.expected, first.actual)
+    value = "could not run: %s" % first.reason if first.status == ktap.ERROR else "expected %s, actual %s" % (expected, actual)
+    return ["%s: %s broken: %s" % (where, finding.rule, words.get(finding.rule, "")),
+            "    from: %s" % comes_from.get(finding.rule, "docs/rules.md"),
+            "    %d of %d checks; %s %s: %s" % (len(finding.broken), finding.passed + len(finding.broken), first.key, first.text, value)]
+
+
+def argv_of(words, kernel, append, modules=()):
+    """A maker of the command line: the user's words, then what this needs; memory and machine are his if he says so."""
+    def make(serial, _workdir):
+        argv = list(words) + ([] if "-m" in words else ["-m", "256"])
+        argv += ["-display", "none", "-no-reboot", "-device", "isa-debug-exit,iobase=0xf4,iosize=4", "-serial", "file:%s" % serial,
+                 "-kernel", str(kernel), "-append", append]
+        if modules:
+            argv += ["-initrd", ",".join(emulators.escape_initrd("%s %s" % pair) for pair in modules)]
+        return argv
+    return make
+
+
+def to_run(words):
+    """[(what it is, job.Run)]."""
+    made = []
+    for name, scenarios in (("suite", "all"), ("fast", "%s count=%d" % (FAST, ROUNDS))):
+        made.append(("bare", job.Run("l0", "bare-" + name, bare=True, timeout=TIMEOUT, argv=argv_of(words, rungs.GUEST, "scenario=%s" % scenarios))))
+    for name, scenarios, more in (("suite", "all", ""), ("fast", FAST, "count=%d" % ROUNDS)):
+        made.append(("nested", job.Run("l0", "nested-" + name, timeout=TIMEOUT,
+                                       argv=argv_of(words, rungs.DROVER, "backend=auto screen=off", rungs.modules(scenarios, more)))))
+    return made
+
+
+def unusable(result):
+    """Why a run says nothing, or ""."""
+    refused = re.findall(r"^drover: backend \w+ refused: .*$", result.log.replace("\r", ""), re.MULTILINE)
+    if result.problem:
+        return result.problem
+    if refused and result.code in (exitcodes.code("EXIT_NOVIRT"), exitcodes.code("EXIT_LOCKED")):
+        return "drover cannot run there: %s" % "; ".join(line[len("drover: "):] for line in refused)
+    checks, problems = rungs.collect(result)
+    if not checks:
+        return "%s; %s" % (result.end(), " ".join(result.said().split("\n")[:2]).strip() or (problems or ["nothing was said"])[0])
+    return ""
+
+
+def summary(findings):
+    """`N rules held, N broken, N not shown`."""
+    states = [f.state for f in findings.values()]
+    return "%d rules held, %d broken, %d not shown" % tuple(states.count(s) for s in (HELD, BROKEN, UNSEEN))
+
+
+def report(what, results, words, comes_from, write=print):
+    """(rules broken, whether it could be judged) of one way to run."""
+    checks, ran = [], False
+    for result in results:
+        why = unusable(result)
+        if why:
+            write("%s: %s: %s" % (what, result.run.name, why))
+            continue
+        ran = True
+        found, problems = rungs.collect(result)
+        checks += found
+        for text in problems[:5]:
+            write("%s: %s: %s" % (what, result.run.name, text))
+    findings = by_rule(checks)
+    for finding in findings.values():
+        if finding.broken:
+            for line in tell(what, finding, words, comes_from):
+                write(line)
+    if ran:
+        write("%s: %s" % (what, summary(findings)))
+    return sum(1 for f in findings.values() if f.broken), ran
+
+
+def check(command):
+    """0: no rule is broken; 1: some are; 2: nothing could be run."""
+    words = shlex.split(command or DEFAULT)
+    text = Path("docs/rules.md").read_text(encoding="utf-8")
+    print("l0: %s" % " ".join(words), flush=True)
+    runs = to_run(words)
+    results = job.execute_all([run for _, run in runs])
+    broken, ran = 0, False
+    for what in ("bare", "nested"):
+        mine = [r for (kind, _), r in zip(runs, results) if kind == what]
+        found, judged = report(what, mine, rules.sentences(text), sources(text))
+        broken, ran = broken + found, ran or judged
+    print("l0: logs: %s" % (job.LOGS / "l0"))
+    print("l0: %s" % ("nothing could be run" if not ran else "%d rules broken, bare and nested counted apart" % broken))
+    return 2 if not ran else 1 if broken else 0
+
+
+# ---- docs/findings.md ----
+
+def findings_table(names):
+    """The rows `| rule | broken on ... | reason |` of what bare rungs said last (make check-bare): checks not ok of checks that ran, and the listed reason."""
+    columns, said = {}, {}
+    for name in names:
+        run = job.Run(name, "main", platform=rungs.RUNGS[name].platform, bare=True)
+        log = (run.workdir / "serial.log").read_text(encoding="utf-8", errors="replace")
+        columns[name] = by_rule(ktap.parse_text(log).checks)
+        said[name] = {e.key: e.reason for e in rungs.entries(rungs.RUNGS[name])[0]}
+    lines = ["| rule | %s | why |" % " | ".join(names), "|---|%s---|" % ("---|" * len(names))]
+    for rule in sorted({r for found in columns.values() for r, f in found.items() if f.broken}):
+        cells, reasons = [], []
+        for name in names:
+            finding = columns[name].get(rule)
+            cells.append("-" if finding is None or finding.state == UNSEEN else "ok" if not finding.broken else
+                         "%d of %d" % (len(finding.broken), finding.passed + len(finding.broken)))
+            reasons += [said[name].get(c.key, "not listed") for c in (finding.broken if finding else [])]
+        lines.append("| %s | %s | %s |" % (rule, " | ".join(cells), "; ".join(dict.fromkeys(reasons))))
+    return lines

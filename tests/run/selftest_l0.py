@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: MIT
+"""The part of selftest.py that asks what `make check-l0` makes of a log."""
+
+import unittest
+from pathlib import Path
+
+import job
+import ktap
+import l0
+import rungs
+
+RULES = """| ID | Rule | Bk | Source | Prevents |
+|---|---|---|---|---|
+| A01 | DR6 has fixed bits | all | manual 17.2 | x |
+## 3. VMX (group V)
+| ID | Rule | Source | Prevents | Test |
+| V01 | order | handle_dr | y | z |
+"""
+
+
+class L0Tests(unittest.TestCase):
+    good = ""  # a report, from selftest.py: A01 with one ok, one not, one skipped; H11 ok
+
+    def test_sources(self):
+        self.assertEqual(l0.sources(RULES), {"A01": "manual 17.2", "V01": "handle_dr"})
+
+    def test_by_rule(self):
+        found = l0.by_rule(ktap.parse_text(self.good).checks)
+        self.assertEqual({r: (f.state, f.passed, len(f.broken), len(f.skipped)) for r, f in found.items()}, {"A01": ("broken", 1, 1, 1), "H11": ("held", 1, 0, 0)})
+        self.assertEqual(l0.summary(found), "1 rules held, 1 broken, 0 not shown")
+        skipped = l0.by_rule([ktap.result("  ok 1 A01.x y # SKIP none", "a")])
+        self.assertEqual(skipped["A01"].state, l0.UNSEEN)
+
+    def test_told(self):
+        out = []
+        run = job.Run("l0", "bare-suite", bare=True)
+        broken, ran = l0.report("bare", [job.Result(run, self.good.replace("0xffffffff", "0xffff4ff1"), 35)], {"A01": "fixed bits"}, {"A01": "a manual"}, out.append)
+        self.assertEqual((broken, ran), (1, True))
+        self.assertEqual(out[-4:-1], ["bare: A01 broken: fixed bits", "    from: a manual",
+                                      "    1 of 2 checks; a01/A01.ones DR6 written ~0: expected DR6=ffffefff [B0 B1 B2 B3 BD BS BT], actual DR6=ffff4ff1 [B0 BS]"])
+
+    def test_unusable(self):
+        """A run that says nothing is no finding."""
+        run = job.Run("l0", "nested-suite", modules=rungs.modules())
+        out = []
+        log = "drover: backend svm refused: SVM: CPU has none\ndrover: verdict FAIL code=0x24\n"
+        for result, why in ((job.Result(run, log, 73), "drover cannot run there: backend svm refused: SVM: CPU has none"),
+                            (job.Result(run, "", None), "no end within"), (job.Result(run, problem="qemu: none"), "qemu: none")):
+            self.assertIn(why, l0.unusable(result))
+            self.assertEqual(l0.report("nested", [result], {}, {}, out.append), (0, False))
+
+    def test_command(self):
+        words = ["qemu-system-x86_64", "-enable-kvm"]
+        argv = l0.argv_of(words, Path("k.elf"), "a b", ((Path("g.elf"), "vm=a,b"),))(Path("s"), None)
+        self.assertEqual(argv[:4], words + ["-m", "256"])
+        self.assertEqual(argv[-1], "g.elf vm=a,,b")
+        self.assertNotIn("256", l0.argv_of(words + ["-m", "64"], Path("k"), "")(Path("s"), None))
+        self.assertEqual([kind for kind, _ in l0.to_run(words)], ["bare", "bare", "nested", "nested"])
