@@ -170,10 +170,10 @@ static void check_ring(const cs_x86 *x, const cs_insn *in, const struct decoded 
 		if (m->type == X86_OP_MEM) {
 			FUZZ_CHECK(d->mem && ((uint64_t)m->mem.disp & mask) == (d->disp & mask), "%s %s, but displacement 0x%llx", in->mnemonic, in->op_str,
 				   (unsigned long long)d->disp);
-			FUZZ_CHECK(gpr_of(m->mem.base) == d->base && gpr_of(m->mem.index) == d->index, "%s %s, but base %u, index %u", in->mnemonic,
+			FUZZ_CHECK(capstone_gpr(m->mem.base) == d->base && capstone_gpr(m->mem.index) == d->index, "%s %s, but base %u, index %u", in->mnemonic,
 				   in->op_str, d->base, d->index);
 		} else if (m->type == X86_OP_REG && seg_of(m->reg) == 0xff) {
-			FUZZ_CHECK(gpr_of(m->reg) == d->gpr, "%s %s, but register %u", in->mnemonic, in->op_str, d->gpr);
+			FUZZ_CHECK(capstone_gpr(m->reg) == d->gpr, "%s %s, but register %u", in->mnemonic, in->op_str, d->gpr);
 		}
 	}
 }
@@ -206,7 +206,8 @@ static void normalize(uint8_t *p, unsigned n, const struct head *h)
 		p[h->opcode + 2] |= 0xc0;
 }
 
-/* Capstone 4 knows no MOV with both 66 and a repeat prefix in some forms, and refuses control and debug registers that only fault (CR1, DR8); the decoder leaves that to who emulates. */
+/* Capstone 4 knows no MOV with both 66 and a repeat prefix in some forms, and refuses control and debug registers that only fault (CR1, DR8); the decoder
+ * leaves that to who emulates. */
 static bool no_such_register(const struct decoded *d)
 {
 	return (d->kind == DEC_MOV_CR && d->reg != 0 && d->reg != 2 && d->reg != 3 && d->reg != 4 && d->reg != 8) || (d->kind == DEC_MOV_DR && d->reg >= 8) ||
@@ -253,7 +254,8 @@ static void against_capstone(uint8_t *p, unsigned n, enum decode_mode mode, bool
 		check_operands(in, d, &h);
 	} else if (ok) {
 		/* SDM "REX Prefixes": REX.R is ignored where ModRM names a segment register; Capstone counts it. */
-		FUZZ_CHECK(no_such_register(d) || (d->kind == DEC_MOV_SREG && (h.rex & 4)) || ((d->kind == DEC_MOV || is_ring(d->kind)) && h.rep && h.opsize), "mode %u: kind %u, but Capstone knows no such instruction", mode, d->kind);
+		FUZZ_CHECK(no_such_register(d) || (d->kind == DEC_MOV_SREG && (h.rex & 4)) || ((d->kind == DEC_MOV || is_ring(d->kind)) && h.rep && h.opsize),
+			   "mode %u: kind %u, but Capstone knows no such instruction", mode, d->kind);
 	} else {
 		FUZZ_CHECK(kind == DEC_NONE, "mode %u: %s %s, kind %u, is not decoded", mode, in->mnemonic, in->op_str, kind);
 	}

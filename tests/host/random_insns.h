@@ -10,7 +10,7 @@
 #include "vmm/decode.h"
 
 struct insn_mix {
-	const uint8_t (*starts)[3]; /* how many bytes, and these; 0: none, so that all is random */
+	const uint8_t (*starts)[4]; /* how many bytes, and these; 0: none, so that all is random */
 	unsigned nr_starts;
 	const uint8_t *prefix;
 	unsigned nr_prefix, max_prefix; /* to choose from; in front of an instruction at the most */
@@ -18,7 +18,7 @@ struct insn_mix {
 	/* What each byte string is asked. */
 	void (*one)(csh h, enum decode_mode mode, const uint8_t bytes[16], struct tap_set sets[4]);
 	/* Changes the last byte of the start s, or NULL. */
-	void (*vary)(const uint8_t s[3], uint8_t *last, uint64_t *seed);
+	void (*vary)(const uint8_t s[4], uint8_t *last, uint64_t *seed);
 };
 
 /* 60000 per mode. A mode that Capstone does not open is a wrong case of the first set. */

@@ -8,7 +8,7 @@
 #include "tap.h"
 #include "vmm/decode.h"
 
-static const uint8_t starts[][3] = {
+static const uint8_t starts[][4] = {
 	{ 1, 0x70 }, { 2, 0x0f, 0x80 }, { 1, 0xe0 }, { 1, 0xe1 }, { 1, 0xe2 }, { 1, 0xe3 }, { 1, 0xe8 }, { 1, 0xe9 }, { 1, 0xeb }, { 1, 0xc3 }, { 1, 0xc2 },
 	{ 1, 0xcb }, { 1, 0xca }, { 1, 0xcc }, { 1, 0xcd }, { 1, 0xce }, { 1, 0xcf }, { 1, 0xf1 }, { 1, 0x9c }, { 1, 0x9d }, { 1, 0xff }, { 2, 0x0f, 0x05 },
 	{ 2, 0x0f, 0x07 }, { 2, 0x0f, 0x34 }, { 2, 0x0f, 0x35 }, { 1, 0x17 }, { 2, 0x8e, 0xd0 }, { 1, 0x8e }, { 1, 0x86 }, { 1, 0x87 }, { 1, 0x00 }, { 1, 0x29 },
@@ -113,7 +113,7 @@ static void one(csh h, enum decode_mode mode, const uint8_t bytes[16], struct ta
 }
 
 /* Jcc: each condition. */
-static void conditions(const uint8_t s[3], uint8_t *last, uint64_t *seed)
+static void conditions(const uint8_t s[4], uint8_t *last, uint64_t *seed)
 {
 	if (s[1] == 0x70 || (s[1] == 0x0f && s[2] == 0x80))
 		*last |= (uint8_t)(rnd(seed) & 15);

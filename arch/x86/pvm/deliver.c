@@ -99,7 +99,7 @@ static bool find_stack(struct vcpu *v, struct delivery *d)
 			return false;
 	}
 	d->rsp &= ~15ull;
-	if (pvm_canonical(d->rsp) && pvm_canonical(d->rsp - 1) && pvm_canonical(d->rsp - 48))
+	if (is_canonical(d->rsp) && is_canonical(d->rsp - 1) && is_canonical(d->rsp - 48))
 		return true;
 	return refuse(v, VEC_SS, d->ext);
 }
@@ -141,7 +141,7 @@ static bool deliver(struct vcpu *v, struct delivery *d)
 {
 	if (!read_gate(v, d) || !read_code(v, d) || !find_stack(v, d))
 		return false;
-	if (!pvm_canonical(gate_rip(d)))
+	if (!is_canonical(gate_rip(d)))
 		return refuse(v, VEC_GP, d->ext);
 	make_frame(v, d);
 	return push_frame(v, d);

@@ -3,14 +3,10 @@
 #ifndef ARCH_X86_PVM_EMUL_H
 #define ARCH_X86_PVM_EMUL_H
 
+#include "arch/x86/def/pte.h"
 #include "arch/x86/def/seg.h"
 #include "arch/x86/pvm/pvm.h"
 #include "vmm/fetch.h"
-
-static inline bool pvm_canonical(uint64_t a)
-{
-	return (uint64_t)((int64_t)(a << 16) >> 16) == a;
-}
 
 /* As fetch_window(), without a walk where the page is the last one's. */
 static inline const uint8_t *pvm_code(struct vcpu *v, unsigned *n)

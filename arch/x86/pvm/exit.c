@@ -219,7 +219,7 @@ static void decode_db(struct vcpu *v, uint64_t dr6)
 		dr[i] = dbg_eff_dr(&v->dbg, i);
 	exception(v, VEC_DB);
 	e->u.exc.db = (struct dbg_record){ .payload = payload };
-	e->u.exc.db.cls = (uint8_t)dbg_classify(payload, dr, v->dbg.vm_dr7, v->rip + v->st.seg[SEG_CS].base);
+	e->u.exc.db.cls = (uint8_t)dbg_classify(payload, dr, v->dbg.vm_dr7, v->rip + (vcpu_long64(v) ? 0 : v->st.seg[SEG_CS].base));
 }
 
 /* The CPU has taken it, and its handler has to run once: here, as if it had come a moment later. */
@@ -267,8 +267,14 @@ void pvm_decode(struct vcpu *v, uint64_t dr6)
 		raise_machine_check();
 		e->kind = EXITK_INTR;
 		break;
+	case VEC_DF:
+		host_interrupt(VEC_DF); /* of the host itself: it panics */
+		break;
 	default:
-		host_interrupt((uint8_t)hw->trap_vector); /* below 32: nothing of the guest's can cause it, and the host panics */
+		e->kind = EXITK_UNKNOWN; /* an exception that ring 3 has no way to: the VM ends */
+		if (hw->trap_vector < 32)
+			break;
+		host_interrupt((uint8_t)hw->trap_vector);
 		e->kind = EXITK_INTR;
 	}
 }

@@ -56,7 +56,7 @@ static bool code_segment(struct vcpu *v, uint16_t sel, bool ret, struct seg *out
 
 static bool target_ok(struct vcpu *v, const struct seg *cs, uint64_t rip)
 {
-	if (cs->ar & SEG_AR_L ? pvm_canonical(rip) : rip <= cs->limit)
+	if (cs->ar & SEG_AR_L ? is_canonical(rip) : rip <= cs->limit)
 		return true;
 	return refuse(v, VEC_GP, 0);
 }
@@ -110,7 +110,7 @@ static uint64_t iret_flags(const struct vcpu *v, unsigned size, uint64_t popped)
 /* n words of IRET's frame. In 64-bit mode as one read where they lie in one page: a fault is at its first word then, as with single pops. */
 static bool pop_frame(struct vcpu *v, struct pvm_stack *s, unsigned size, unsigned n, uint64_t w[5])
 {
-	if (size == 8 && s->mask == ~0ull && pvm_canonical(s->sp) && !((s->sp ^ (s->sp + 8 * n - 1)) >> 12)) {
+	if (size == 8 && s->mask == ~0ull && is_canonical(s->sp) && !((s->sp ^ (s->sp + 8 * n - 1)) >> 12)) {
 		if (!pvm_read(v, s->sp, w, 8 * n, PVM_AT_CPL))
 			return false;
 		s->hits |= pvm_hits(v, false, s->sp, 8 * n);
@@ -261,7 +261,7 @@ bool pvm_sysret(struct vcpu *v, const struct decoded *d)
 		vcpu_raise(v, VEC_UD, false, 0);
 		return false;
 	}
-	if (v->st.cpl != 0 || (d->op_size == 8 && !cpuid_amd() && !pvm_canonical(v->r[GPR_RCX])))
+	if (v->st.cpl != 0 || (d->op_size == 8 && !cpuid_amd() && !is_canonical(v->r[GPR_RCX])))
 		return refuse(v, VEC_GP, 0);
 	syscall_return(v, d->op_size == 8);
 	pvm_set_cpl(v, 3);

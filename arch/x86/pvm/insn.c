@@ -172,7 +172,7 @@ static void load_table(struct vcpu *v, const struct decoded *d)
 	memcpy(&base, bytes + 2, size);
 	if (size == 4 && d->op_size == 2)
 		base &= 0xffffff;
-	if (!pvm_canonical(base)) {
+	if (!is_canonical(base)) {
 		gp(v);
 		return;
 	}
@@ -231,7 +231,7 @@ static bool system_segment(struct vcpu *v, uint16_t sel, unsigned type, struct s
 	}
 	*out = pvm_seg(sel, desc[0]);
 	out->base |= desc[1] << 32;
-	wrong = (desc[0] >> 40 & 0x1f) != type || (desc[1] >> 40 & 0x1f) || !pvm_canonical(out->base);
+	wrong = (desc[0] >> 40 & 0x1f) != type || (desc[1] >> 40 & 0x1f) || !is_canonical(out->base);
 	if (wrong || !(desc[0] & PVM_DESC_P)) {
 		vcpu_raise(v, wrong ? VEC_GP : VEC_NP, true, error);
 		return false;
@@ -317,7 +317,7 @@ static void emulate_invlpg(struct vcpu *v, const struct decoded *d)
 	if (!privileged(v))
 		return;
 	va = fetch_operand(v, d, 0).v;
-	if (pvm_canonical(va)) /* else a NOP (SDM) */
+	if (is_canonical(va)) /* else a NOP (SDM) */
 		pvm_mmu_flush_page(v, va);
 	vcpu_skip(v, d->len);
 }

@@ -63,7 +63,7 @@ bool pvm_touch_write(struct vcpu *v, uint64_t va, size_t n)
 bool pvm_operand(struct vcpu *v, const struct decoded *d, size_t n, uint64_t *va)
 {
 	*va = fetch_operand(v, d, 0).v;
-	if (!vcpu_long64(v) || (pvm_canonical(*va) && pvm_canonical(*va + n - 1)))
+	if (!vcpu_long64(v) || (is_canonical(*va) && is_canonical(*va + n - 1)))
 		return true;
 	vcpu_raise(v, fetch_operand_seg(d) == SEG_SS ? VEC_SS : VEC_GP, true, 0);
 	return false;
@@ -96,7 +96,7 @@ static bool stack_at(struct vcpu *v, const struct pvm_stack *s, unsigned n, uint
 		*va &= 0xffffffff;
 		return true;
 	}
-	if (pvm_canonical(*va) && pvm_canonical(*va + n - 1))
+	if (is_canonical(*va) && is_canonical(*va + n - 1))
 		return true;
 	vcpu_raise(v, VEC_SS, true, 0);
 	return false;

@@ -144,7 +144,7 @@ static bool prepare(struct vcpu *v)
 		v->exit.u.fail.code = v->dbg.vm_dr7;
 		return false;
 	}
-	if (!pvm_canonical(v->rip) || (!vcpu_long64(v) && v->rip > v->st.seg[SEG_CS].limit)) { /* IRETQ would fault in the host */
+	if (!is_canonical(v->rip) || (!vcpu_long64(v) && v->rip > v->st.seg[SEG_CS].limit)) { /* IRETQ would fault in the host */
 		vcpu_raise(v, VEC_GP, true, 0);
 		return false;
 	}

@@ -127,7 +127,7 @@ unsigned pvm_audit(struct vcpu *v)
 		log_printf("drover: PVM breaks the entry rule: CS 0x%x and SS 0x%x are of ring 3\n", hw->cs, hw->ss);
 		broken++;
 	}
-	if (!pvm_canonical(v->rip)) {
+	if (!is_canonical(v->rip)) {
 		log_printf("drover: PVM breaks the entry rule: RIP is canonical\n");
 		broken++;
 	}
