@@ -8,11 +8,20 @@
 #include "tests/guest/guest.h"
 
 CODE64(p03_store, "movb %al, (%rbx); nop;" DONE)
+CODE64(p03_user, "nop; ud2;")
 
-/* Tables of the host, its image, its stacks, the ends of the range; the upper half below it, the other half, no address at all. */
+/* What of drover's image a guest's entry and exit run through and read, whatever the build: the runner compares these with its symbols (rungs.py). */
+#define TEXT_FROM 0xffffffff80100000ul /* the switcher's text */
+#define TEXT_TO 0xffffffff80104000ul
+#define DATA_FROM 0xffffffff80120000ul /* IDT, saved registers and exit stack; the CPU's TSS and IST stacks */
+#define DATA_TO 0xffffffff80180000ul
+#define VIEWS_FROM 0xffffff8000000000ul /* the views of the GDT */
+#define VIEWS_TO 0xffffff8000004000ul
+
+/* Tables of the host, its image, its data, the ends of the range; the upper half below it, the other half, no address at all. */
 static const uint64_t places[] = {
 	0xffffff8000000000, 0xffffff8000000008, 0xffffff8000001000, 0xffffff8000002000, 0xffffff8000003ff8, 0xffffffff80000000, 0xffffffff80100000,
-	0xffffffff80101000, 0xffffffff80101010, 0xffffffff80143000, 0xffffffff80146ff8, 0xfffffffffffffff8, 0xffffffffffffffff, 0xffffff7ffffffff9,
+	0xffffffff80101000, 0xffffffff80102000, 0xffffffff80145000, 0xffffffff80152ff8, 0xfffffffffffffff8, 0xffffffffffffffff, 0xffffff7ffffffff9,
 	0xffffff7fffffffff, 0x0000800000000000, 0xffff7fffffffffff, 0x00007fffffffffff,
 };
 #define NR (sizeof(places) / sizeof(places[0]))
@@ -73,23 +82,42 @@ static void each_place(void)
 	check_eq("A04.readback", "the registers read back as written", bad, 0);
 }
 
-/* Each byte of where the switcher is, four at a time, as an exec breakpoint. */
+/* An exit, a step and a fault from user mode with four breakpoints in the host; what of that was not as without them. */
+static unsigned disturbed(uint64_t at, uint64_t step, unsigned rw, unsigned len)
+{
+	struct run r = { .code = p03_user, .cpl = 3, .rflags = FL_TF, .allow = 1 << VEC_UD };
+	uint32_t dr7 = DR7_INIT;
+
+	for (unsigned i = 0; i < 4; i++) {
+		set_dr(i, at + i * step);
+		dr7 |= DR7_BP(i, rw, len);
+	}
+	write_dr7(dr7);
+	run_code(&r);
+	write_dr7(DR7_INIT);
+	return trap_log.n != 2 || trap_count(VEC_DB) != 1 || trap_nth(VEC_DB, 0)->dr6 != (DR6_INIT | DR6_BS) || r.end != VEC_UD;
+}
+
+/* As an exec breakpoint each byte of where the switcher is; as a watchpoint the first and the last bytes of each page of its data. */
 static void sweep(void)
 {
-	unsigned hits = 0;
+	unsigned exec = 0, data = 0, views = 0;
 
-	trap_clear();
-	for (uint64_t a = 0xffffffff80100000; a < 0xffffffff80102000; a += 4) {
-		write_dr0(a);
-		write_dr1(a + 1);
-		write_dr2(a + 2);
-		write_dr3(a + 3);
-		write_dr7(DR7_INIT | DR7_BP(0, RW_EXEC, LEN_1) | DR7_BP(1, RW_EXEC, LEN_1) | DR7_BP(2, RW_EXEC, LEN_1) | DR7_BP(3, RW_EXEC, LEN_1));
-		fx(FX_CPUID);
-		hits += trap_count(VEC_DB);
-	}
-	write_dr7(DR7_INIT);
-	check_eq("P21.sweep", "no #DB", hits, 0);
+	db.anywhere = true;
+	if (env.lab)
+		hypercall(HC_LAB_HOST_DB, 1, 0, 0);
+	for (uint64_t a = TEXT_FROM; a < TEXT_TO; a += 4)
+		exec += disturbed(a, 1, RW_EXEC, LEN_1);
+	for (uint64_t page = DATA_FROM; page < DATA_TO; page += 4096)
+		for (uint64_t a = page - 0x100; a < page + 0x200; a += 32)
+			data += disturbed(a, 8, RW_RDWR, LEN_8);
+	for (uint64_t a = VIEWS_FROM; a < VIEWS_TO; a += (a & 0xfff) < 0x80 ? 32 : 0xf80)
+		views += disturbed(a, 8, RW_RDWR, LEN_8);
+	check_eq("P21.sweep.text", "a step and a fault, no other #DB", exec, 0);
+	check_eq("P21.sweep.data", "a step and a fault, no other #DB", data, 0);
+	check_eq("P21.sweep.views", "a step and a fault, no other #DB", views, 0);
+	if (env.lab)
+		check_eq("P03.host", "no #DB in the host", hypercall(HC_LAB_HOST_DB, 1, 0, 0), 0);
 }
 
 /* The last bytes below the host's range are the guest's. What reaches beyond by 7 bytes counts as the host's, whatever its length says (rule P03). */

@@ -3,6 +3,10 @@
 #include "arch/x86/dbg_switch.h"
 #include "arch/x86/def/dr.h"
 #include "arch/x86/def/hypercall.h"
+#include "arch/x86/def/pte.h"
+#include "arch/x86/gdt.h"
+#include "arch/x86/pvm/area.h"
+#include "arch/x86/pvm/pvm.h"
 #include "both.h"
 #include "model/ring3.h"
 
@@ -53,6 +57,77 @@ static uint64_t dr_rec(const struct machine *m, unsigned i)
 	const struct rec *r = machine_rec(m, 0, R_DR, i);
 
 	return r ? r->a : 0xbad;
+}
+
+/* ---- What of the host is in a guest's address space ---- */
+
+extern const uint8_t pvm_text_start[], pvm_text_end[];
+
+struct host_leaves {
+	unsigned nr, user, wx, other, other_va;
+};
+
+static bool in(uint64_t pa, const void *start, uint64_t size)
+{
+	return pa >= (uint64_t)(uintptr_t)start && pa + PAGE_SIZE <= (uint64_t)(uintptr_t)start + size;
+}
+
+/* What the switcher needs, and of that each page where drover itself has it, but for the views of the GDT. */
+static void host_leaf(const struct vcpu *v, uint64_t va, uint64_t pa, bool user, bool write, bool nx, struct host_leaves *h)
+{
+	const struct cpu_area *a = cpu_area(this_cpu());
+	bool view = in(pa, pvm_hw(v)->gdt[0], PVM_GDT_BYTES) || in(pa, pvm_hw(v)->gdt[1], PVM_GDT_BYTES), ist = false;
+	bool text = in(pa, pvm_text_start, (uint64_t)(pvm_text_end - pvm_text_start)), tss = in(pa, a->gdt, PAGE_SIZE);
+
+	for (unsigned i = 0; i < IST_NR; i++)
+		ist = ist || in(pa, a->ist[i].stack, IST_STACK_SIZE);
+	h->nr++;
+	h->user += user;
+	h->wx += (write && !nx) || (write && (text || tss || in(pa, pvm_area.idt, PAGE_SIZE)));
+	h->other += !(view || ist || text || tss || in(pa, &pvm_area, sizeof(pvm_area)));
+	h->other_va += view ? va - (PVM_GDT_VA & 0x7fffffffff) >= PVM_VIEWS * PVM_GDT_BYTES : va != (pa & 0x7fffffffff);
+}
+
+/* Each leaf below this entry, of any level; `user`, `write` and `nx` by all of the path. A large one would be no page of the list. */
+static void host_walk(const struct vcpu *v, uint64_t e, uint64_t va, unsigned shift, uint64_t all, uint64_t any, struct host_leaves *h)
+{
+	const uint64_t *t;
+
+	if (!(e & PTE_P))
+		return;
+	all &= e;
+	any |= e;
+	if (shift == 12 || (shift < 39 && (e & PTE_PS))) {
+		host_leaf(v, va, shift == 12 ? e & PTE_ADDR : ~(uint64_t)PAGE_SIZE + 1 - PAGE_SIZE, e & PTE_U, all & PTE_W, any & PTE_NX, h);
+		return;
+	}
+	h->user += (e & PTE_U) != 0;
+	t = phys_to_virt(e & PTE_ADDR);
+	for (uint64_t i = 0; i < 512; i++)
+		host_walk(v, t[i], va + (i << (shift - 9)), shift - 9, all, any, h);
+}
+
+RING3(P21_leaves)
+{
+	static const struct gop ops[] = { WR(0, 0x11111), RD(0) };
+	unsigned want = (unsigned)((uint64_t)(pvm_text_end - pvm_text_start) / PAGE_SIZE + sizeof(pvm_area) / PAGE_SIZE + 1 + IST_NR * IST_STACK_SIZE / PAGE_SIZE +
+				   PVM_VIEWS * PVM_GDT_BYTES / PAGE_SIZE);
+	struct machine m;
+
+	if (!run_ring3(&m, amd, plain, rid(amd, "P21.script"), OPS(ops), OPS(show_dr67)))
+		return;
+	for (unsigned view = 0; view < PVM_VIEWS; view++) {
+		const uint64_t *root = phys_to_virt(pvm_mmu_root(m.vm[0]->vcpu, view));
+		struct host_leaves h = { 0 };
+
+		host_walk(m.vm[0]->vcpu, root[511], 0, 39, ~0ull, 0, &h);
+		tap_eq(h.nr, want, rid(amd, "P21.nr"), "pages in view %u: the switcher's, and no more", view);
+		tap_eq(h.user, 0, rid(amd, "P21.user"), "none of them, nor a table above, is user mode's");
+		tap_eq(h.other, 0, rid(amd, "P21.what"), "nothing else of the host's");
+		tap_eq(h.other_va, 0, rid(amd, "P21.where"), "each at its place");
+		tap_eq(h.wx, 0, rid(amd, "P21.wx"), "text, IDT and TSS are not written, what is written is not executed");
+	}
+	machine_stop(&m);
 }
 
 /* ---- MOV DR ---- */

@@ -23,6 +23,7 @@ import l0  # noqa: E402
 import live  # noqa: E402
 import nested  # noqa: E402
 import planted  # noqa: E402
+import pvmcheck  # noqa: E402
 import rungs  # noqa: E402
 import table  # noqa: E402
 
@@ -193,7 +194,7 @@ def cmd_check(args):
     elif args.part == "vmx":
         counts = add(run_rungs(("vmx-bochs",)), badinput.check(("bochs-vmx",)), debugctl.check("vmx-bochs"))
     elif args.part == "pvm":
-        counts = add(run_rungs(("pvm-qemu", "pvm-bochs", "pvm-bochs-amd", "pvm-kvm")), badinput.check(("pvm",)))
+        counts = add(run_rungs(("pvm-qemu", "pvm-bochs", "pvm-bochs-amd", "pvm-kvm")), badinput.check(("pvm", "pvm-bochs")), pvmcheck.check())
     elif args.part == "nested":
         counts = nested.check(run_rungs)
     elif args.part == "policies":

@@ -42,6 +42,8 @@ PLANTS = (
     Plant("X19-cpl", "a08_dr_user", ("vmx-bochs",)),
     Plant("X32-fault-rf", "a28_pushed_rf", ("svm-bochs", "vmx-bochs")),
     Plant("P21-limit", "p21_escape", ("pvm-qemu",)),
+    Plant("B65-memory", "p06_host_reads", ("pvm-qemu",)),
+    Plant("P21-mapped", "p21_escape", ("pvm-qemu",)),
     Plant("P15-dropped", "a25_movss_event", ("pvm-bochs",)),
     Plant("B66", "m04_exit_dr", ("svm-qemu",)),
     Plant("NS01-upper", "m04_exit_dr", ("svm-qemu",)),

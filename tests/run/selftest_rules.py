@@ -74,6 +74,7 @@ class RulesTests(unittest.TestCase):
     def test_logs(self):
         self.assertEqual(rules.host_checks("ok 1 A01.x t\nnot ok 2 A02.y u\nok 3 rules.s held\n", ["H01"])[1:],
                          [("A02.y", False), ("rules.s", True), ("H01.rules.s", True)])
+        self.assertEqual(rules.host_checks("ok 3 rules.s held\nok 4 rules.t.pvm.amd held\n", ["P01"])[2:], [("P01.rules.t.pvm.amd", True)])
         self.assertEqual(rules.host_checks("not ok 3 rules.s broken\n", ["H01"]), [("rules.s", False)])
         self.assertEqual(rules.rung_checks(self.good, True), ([("a01/A01.ones", False), ("a01/A01.zero", True), ("doc0_x/H11.once", True)], []))
         self.assertIn("no VM said anything", rules.rung_checks("boot failed\n", False)[1])
