@@ -9,6 +9,7 @@
 #include "vmm/apic.h"
 #include "vmm/backend.h"
 #include "vmm/cpuid.h"
+#include "vmm/debugger.h"
 #include "vmm/exits.h"
 #include "vmm/fetch.h"
 #include "vmm/run.h"
@@ -153,7 +154,7 @@ static __attribute__((noinline)) void nested_handle(struct vcpu *v)
 {
 	if (v->step.over)
 		v->step.over = false; /* a step of drover's: nobody's exit */
-	else if (!v->be->nested->exit(v))
+	else if (!debugger_takes(v) && !v->be->nested->exit(v))
 		dispatch(v);
 	if (v->migrate_l2)
 		lab_migrate_l2(v);

@@ -10,6 +10,7 @@
 #include "arch/x86/tsc.h"
 #include "vmm/backend.h"
 #include "vmm/cpuid.h"
+#include "vmm/gdb/gdb.h"
 #include "vmm/run.h"
 #include "vmm/trace.h"
 #include "vmm/vmopts.h"
@@ -157,10 +158,12 @@ enum exit_code vmm_main(const struct vmm_config *cfg)
 			run_group(vms[0]->vcpu, c);
 		for (unsigned k = 0; k < n; k++) {
 			report(vms[k]);
+			gdb_vm_gone(vms[k]);
 			worst(&code, vms[k]->vcpu->exit_code);
 			vm_destroy(vms[k]);
 		}
 	}
 	cfg->backend->cpu_off(c);
+	gdb_end((unsigned)code);
 	return code;
 }

@@ -209,8 +209,14 @@ static void catch_exceptions(struct vmx_vcpu *hw, bool on)
 static void commit_ctl(const struct vcpu *v, struct vmx_vcpu *hw)
 {
 	uint8_t *read_low = hw->vm->msr_bitmap;
+	uint32_t bitmap;
 
 	catch_exceptions(hw, v->step.catching);
+	if (hw->int3 != v->debugger.catch_int3 && !v->step.catching) {
+		hw->int3 = v->debugger.catch_int3; /* Z07 */
+		bitmap = vmcs_read32(VMCS_EXCEPTION_BITMAP) & ~(v->level ? 0 : 1u << VEC_BP); /* a guest hypervisor may want it, too: off with its next entry */
+		vmcs_write(VMCS_EXCEPTION_BITMAP, bitmap | (hw->int3 ? 1u << VEC_BP : 0));
+	}
 	set_proc(hw, PROC_INTR_WINDOW, v->want_intr_window);
 	set_proc(hw, PROC_NMI_WINDOW, v->want_nmi_window);
 	if (v->level)
