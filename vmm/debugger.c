@@ -316,7 +316,7 @@ bool debugger_takes(struct vcpu *v)
 
 bool debugger_int3(struct vcpu *v)
 {
-	struct event e = { .type = EVENT_SOFT_EXC, .vector = VEC_BP, .len = 1 };
+	struct event e = { .type = EVENT_SOFT_EXC, .vector = VEC_BP, .len = v->exit.len ? v->exit.len : 1 };
 	struct flow f;
 	unsigned n;
 	const uint8_t *p;
@@ -324,10 +324,18 @@ bool debugger_int3(struct vcpu *v)
 	if (debugger_takes(v))
 		return true;
 	p = fetch_window(v, &n); /* it may have prefixes, and the frame has the RIP behind it */
-	if (v->exit.len)
-		e.len = v->exit.len;
-	else if (p && decode_flow(p, n, fetch_decode_mode(v), &f) && f.kind == FLOW_INT3)
-		e.len = f.d.len;
+	if (p && decode_flow(p, n, fetch_decode_mode(v), &f) && f.kind >= FLOW_INT && f.kind <= FLOW_INTO) {
+		e = (struct event){ .type = f.kind == FLOW_INT ? EVENT_SOFT_INT : EVENT_SOFT_EXC, .vector = f.vector, .len = f.d.len };
+		if (f.kind == FLOW_INTO && !(v->rflags & RFLAGS_OF)) {
+			vcpu_skip(v, f.d.len);
+			return false;
+		}
+	}
+	vcpu_clear_shadow(v);
+	if (e.type == EVENT_SOFT_INT) {
+		v->exit.vectoring = e; /* as if the exit had cut it short */
+		return false;
+	}
 	v->exception = e;
 	v->event_pending = true;
 	return false;
