@@ -163,7 +163,7 @@ bool debugger_set(struct vcpu *v, enum debugger_owner owner, uint64_t addr, unsi
 	if (slot >= 0)
 		clear_slot(v, owner, slot);
 	b = find(v, DEBUGGER_NOBODY, 0, 0);
-	if (!b || v->debugger.nr + debugger_count(guest) >= 4)
+	if (!b || (slot != DEBUGGER_AGAIN && v->debugger.nr + debugger_count(guest) >= 4))
 		return false;
 	*b = (struct debugger_bp){ .addr = addr, .owner = (uint8_t)owner, .rw_len = (uint8_t)rw_len, .slot = -1 };
 	v->debugger.nr++;

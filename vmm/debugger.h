@@ -17,8 +17,10 @@ static inline unsigned debugger_count(unsigned mask)
 	return (mask & 1) + (mask >> 1 & 1) + (mask >> 2 & 1) + (mask >> 3 & 1);
 }
 
-/* Sets a breakpoint. addr: linear; rw_len: DR7's nibble; slot: the one that is wanted, or -1 for any. False: none is free (or that one is the guest's).
- * Not while the guest runs, as all here but the loop's. */
+enum { DEBUGGER_ANY = -1, DEBUGGER_AGAIN = -2 };
+
+/* Sets a breakpoint. addr: linear; rw_len: DR7's nibble; slot: the one that is wanted, or DEBUGGER_ANY, or DEBUGGER_AGAIN: it was there before, and is looked for by
+ * stepping if the guest has taken its slot since. False: none is free, or that one is the guest's. Not while the guest runs, as all here but the loop's. */
 bool debugger_set(struct vcpu *v, enum debugger_owner owner, uint64_t addr, unsigned rw_len, int slot);
 /* Removes one; false: it is not there. All of an owner's. */
 bool debugger_clear(struct vcpu *v, enum debugger_owner owner, uint64_t addr, unsigned rw_len);

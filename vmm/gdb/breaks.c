@@ -11,7 +11,7 @@
 #define LIST_MAX 64
 
 static struct entry {
-	bool used;
+	bool used, known; /* inserted; once inserted. gdb takes them out at each stop, and puts them in again */
 	uint8_t kind;
 	uint64_t addr, len;
 } list[LIST_MAX];
@@ -51,14 +51,14 @@ static void clear_pieces(struct vcpu *v, unsigned kind, uint64_t addr, uint64_t 
 	}
 }
 
-static bool set_pieces(struct vcpu *v, unsigned kind, uint64_t addr, uint64_t len)
+static bool set_pieces(struct vcpu *v, unsigned kind, uint64_t addr, uint64_t len, bool known)
 {
 	unsigned n;
 
 	for (uint64_t at = addr; at - addr < len; at += n) {
 		unsigned code = piece(at, len - (at - addr), &n);
 
-		if (!debugger_set(v, DEBUGGER_GDB, at, code << 2 | rw_of(kind), -1)) {
+		if (!debugger_set(v, DEBUGGER_GDB, at, code << 2 | rw_of(kind), known ? DEBUGGER_AGAIN : DEBUGGER_ANY)) {
 			clear_pieces(v, kind, addr, at - addr);
 			return false;
 		}
@@ -68,7 +68,7 @@ static bool set_pieces(struct vcpu *v, unsigned kind, uint64_t addr, uint64_t le
 
 static bool set_in(struct vcpu *v, const struct entry *e)
 {
-	return e->kind == BREAK_SOFT ? swbreak_set(v, e->addr) : set_pieces(v, e->kind, e->addr, e->len);
+	return e->kind == BREAK_SOFT ? swbreak_set(v, e->addr) : set_pieces(v, e->kind, e->addr, e->len, e->known);
 }
 
 static void clear_in(struct vcpu *v, const struct entry *e)
@@ -82,8 +82,22 @@ static void clear_in(struct vcpu *v, const struct entry *e)
 static struct entry *find(unsigned kind, uint64_t addr, uint64_t len)
 {
 	for (unsigned i = 0; i < LIST_MAX; i++)
-		if (list[i].used && list[i].kind == kind && list[i].addr == addr && list[i].len == len)
+		if ((list[i].used || list[i].known) && list[i].kind == kind && list[i].addr == addr && list[i].len == len)
 			return &list[i];
+	return NULL;
+}
+
+/* What was forgotten longest: any that is not inserted. */
+static struct entry *room(void)
+{
+	static unsigned next;
+
+	for (unsigned i = 0; i < LIST_MAX; i++) {
+		struct entry *e = &list[next++ % LIST_MAX];
+
+		if (!e->used)
+			return e;
+	}
 	return NULL;
 }
 
@@ -106,15 +120,17 @@ const char *breaks_set(struct vcpu *first, unsigned kind, uint64_t addr, uint64_
 {
 	struct entry e = { .used = true, .kind = (uint8_t)kind, .addr = addr, .len = kind == BREAK_EXEC ? 1 : len };
 	struct vcpu *v = first;
-	unsigned i = 0, done = 0;
+	struct entry *to;
+	unsigned done = 0;
 
 	if (kind >= BREAK_KINDS || kind == BREAK_READ || len == 0 || len > 32)
 		return "";
-	if (find(kind, addr, e.len))
+	to = find(kind, addr, e.len);
+	if (to && to->used)
 		return NULL;
-	while (i < LIST_MAX && list[i].used)
-		i++;
-	if (i == LIST_MAX)
+	e.known = to != NULL;
+	to = to ? to : room();
+	if (!to)
 		return "too many breakpoints";
 	do {
 		if (!v->stopped && set_in(v, &e)) {
@@ -130,7 +146,8 @@ const char *breaks_set(struct vcpu *first, unsigned kind, uint64_t addr, uint64_
 	} while (v != first);
 	if (!done)
 		return refuse(first, &e);
-	list[i] = e;
+	e.known = true;
+	*to = e;
 	return NULL;
 }
 
@@ -139,7 +156,7 @@ const char *breaks_clear(struct vcpu *first, unsigned kind, uint64_t addr, uint6
 	struct entry *e = find(kind, addr, kind == BREAK_EXEC ? 1 : len);
 	struct vcpu *v = first;
 
-	if (!e)
+	if (!e || !e->used)
 		return kind >= BREAK_KINDS || kind == BREAK_READ ? "" : NULL; /* of a VM that has ended, perhaps */
 	do {
 		clear_in(v, e);
@@ -159,7 +176,7 @@ void breaks_clear_all(struct vcpu *first)
 	} while (v != first);
 	swbreak_clear_all(NULL);
 	for (unsigned i = 0; i < LIST_MAX; i++)
-		list[i].used = false;
+		list[i].used = list[i].known = false;
 }
 
 void breaks_follow(struct vcpu *v)

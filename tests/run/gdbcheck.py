@@ -1,0 +1,243 @@
+# SPDX-License-Identifier: MIT
+"""`make check-gdb`: Debian's own gdb, in batch mode, on drover's stub: what it sees, and that the guest sees nothing of it."""
+
+import os
+import re
+import select
+import signal
+import socket
+import subprocess
+import threading
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import exitcodes
+import job
+import rungs
+import table
+
+SYMBOLS = "build/obj/guest/guest64.elf"
+RUNGS = ("svm-qemu", "svm-bochs", "vmx-bochs")
+SPINS = b"z03_stepped: spins"
+
+STEPS = ("gdb_list gl_cpuid gl_cli gl_ss gl_pair gl_pushf gl_pop gl_ecx gl_rep gl_rep gl_rep gl_syscall gl_entry gl_frame gl_frame+3 gl_frame+5 gl_frame+6 "
+         "gl_frame+8 gl_frame+9 gl_frame+11 gl_frame+12 gl_frame+19 gl_iret gl_back gl_hlt gl_behind gl_end").split()
+
+
+def steps(rung):
+    """Where steps land. The emulators' own: QEMU goes round a REP once more (emulators.md, 10)."""
+    labels = list(STEPS)
+    if rung == "svm-qemu":
+        labels.insert(labels.index("gl_syscall"), "gl_rep")
+    return ["step %s -" % label for label in labels]
+
+
+@dataclass(frozen=True)
+class Case:
+    """name: the function in gdbside.py; want: what it has to print, as regular expressions. spins: it is told when the guest spins, by SIGINT; later: it comes
+    only then. suite: all scenarios, judged as the rung itself."""
+    name: str
+    want: tuple = ()
+    words: str = "scenario=z03_stepped"
+    wait: bool = True
+    spins: bool = False
+    later: bool = False
+    suite: bool = False
+    modules: tuple = ()
+
+
+def cases(rung):
+    """What runs on a rung."""
+    here = "at gdb_here %d"
+    yield Case("steps", (here % 0, "mode cr0.pg=1 efer.lma=1 cs=0x8", here % 1, *map(re.escape, steps(rung)), here % 2, "byte 0x90", "soft break gdb_int3",
+                         "byte 0x90", "work break gdb_work rdi=0", "work break gdb_work rdi=1", "work break gdb_work rdi=2"))
+    yield Case("watch", (here % 3, "char watch 1", "short watch 3", "int watch 6", "long watch 10", "awatch awatch True", "rwatch rwatch True",
+                         "write 0x1122334455667788", r"xmm \$\d+ = 77", r"xmm \$\d+ = 77", r"rax \$\d+ = 1311768467463790320", "unmapped True"))
+    hits = r"hits break@\+4 watch@\+23 watch@scn_fn_z03_stepped\+\d+"
+    alone, homeless = r"slots guest=%d debugger=%d stepping=0", r"slots guest=%d debugger=%d stepping=%d"
+    yield Case("owners", (here % 3, "hits ", "arms 0 0", *[alone % (0, 3)] * 3, hits, "arms 1 2", *[alone % (1, 3)] * 2, alone % (0, 3), hits, "arms 2 10",
+                          *[homeless % (2, 2, 1)] * 2, alone % (0, 3), hits, "arms 3 42", *[homeless % (3, 1, 2)] * 2, alone % (0, 3), hits, "arms 4 170",
+                          *[homeless % (4, 0, 3)] * 2, r"hits break@\+4 watch@\+23", "arms 5 .*"))
+    yield Case("refused", ("at gdb_here 7", "refused 3 True", "name vm guest: guest holds 3 of 4 slots, debugger 1: none is left for ADDRESS",
+                           "at gdb_here 8", "refused 4 True", "name vm guest: guest holds 4 of 4 slots, debugger 0: none is left for ADDRESS"))
+    yield Case("spin", ("spin SIGINT True",), "scenario=z03_stepped count=1", spins=True)
+    yield Case("later", ("later True", "slots guest=0 debugger=0 stepping=0"), "scenario=z03_stepped count=1", wait=False, later=True)
+    yield Case("monitor", (here % 0, "exits 3 lines -", "vmcb 3 lines -", "vmcs 3 lines -", "audit 1 lines 0 broken rules", "phys 1 lines -", "dbg 3 lines -",
+                           "help 3 lines -", "nonsense 1 lines no such command"))
+    yield Case("threads", ("threads vm a vm b", "seen vm a vm b"), modules=tuple(
+        (rungs.GUEST, "vm=%s mem=16 lab group=1 -- scenario=z03_stepped" % name) for name in ("a", "b")))
+    yield Case("suite", ("end exited", "hits True"), "scenario=all", suite=True)
+
+
+class Bridge(threading.Thread):
+    """Between Bochs, whose serial line waits for its one client before the machine starts, and gdbs that come and go."""
+
+    def __init__(self, port, path):
+        super().__init__(daemon=True)
+        self.port, self.listener = port, socket.socket(socket.AF_UNIX)
+        self.listener.bind(path)
+        self.listener.listen(1)
+
+    def run(self):
+        line, gdb = None, None
+        for _ in range(600):
+            try:
+                line = socket.create_connection(("127.0.0.1", self.port))
+                break
+            except OSError:
+                time.sleep(0.1)
+        while line:
+            ready, _, _ = select.select([line, gdb or self.listener], [], [])
+            try:
+                if line in ready:
+                    data = line.recv(4096)
+                    if not data:
+                        break
+                    if gdb:
+                        gdb.sendall(data)
+                if self.listener in ready and not gdb:
+                    gdb, _ = self.listener.accept()
+                elif gdb in ready:
+                    data = gdb.recv(4096)
+                    if data:
+                        line.sendall(data)
+                    else:
+                        gdb = None
+            except OSError:
+                gdb = None
+        if gdb:
+            gdb.close()
+
+
+def free_port():
+    """A TCP port that nobody has now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def with_line(run, path):
+    """The run with a second serial line, at a socket of that name."""
+    plain = replace(run)
+
+    def argv(serial, workdir):
+        words = job.command_line(plain, serial)
+        if run.platform == "bochs":
+            port = free_port()
+            with open(Path(workdir) / "bochsrc", "a", encoding="utf-8") as rc:
+                rc.write("com2: enabled=1, mode=socket-server, dev=localhost:%d\n" % port)
+            Bridge(port, str(path)).start()
+            return words
+        return words + ["-serial", "unix:%s,server=on,wait=off" % path]
+    return replace(plain, argv=argv)
+
+
+def to_run(case, rung):
+    """The emulator's run of a case."""
+    option = "gdb=com2,wait" if case.wait else "gdb=com2"
+    if case.suite:
+        run = rungs.runs(rung, options=option)[0]
+    else:
+        run = rungs.runs(rung, options=option)[0]
+        run.modules = case.modules or ((rungs.GUEST, "vm=guest mem=32 lab -- " + case.words),)
+    run.rung, run.name = "gdb", "%s-%s" % (rung.name, case.name)
+    run.timeout = 900 if case.suite else 200
+    return run
+
+
+def wait_for(condition, seconds):
+    """Polls; True if it came."""
+    end = time.monotonic() + seconds * job.SCALE
+    while time.monotonic() < end:
+        if condition():
+            return True
+        time.sleep(0.05)
+    return False
+
+
+def drive(case, run, path):
+    """Runs gdb; what it printed."""
+    serial = run.workdir / "serial.log"
+    spins = lambda: serial.exists() and SPINS in serial.read_bytes()
+    if not wait_for(path.exists, 60) or (case.later and not wait_for(spins, 100)):
+        return "(the emulator offers no line, or the guest does not spin)"
+    time.sleep(0.3)
+    argv = ["gdb", "-q", "-nx", "-batch", "-x", "tests/run/gdbside.py", SYMBOLS]
+    process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True,
+                               env=dict(os.environ, DROVER_CASE=case.name, DROVER_GDB=str(path)))
+    if case.spins and wait_for(spins, 100):
+        time.sleep(1)
+        process.send_signal(signal.SIGINT)
+    try:
+        said, _ = process.communicate(timeout=run.timeout * job.SCALE)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        said, _ = process.communicate()
+        said += b"\n@end of gdb: by its time limit\n"
+    return said.decode("utf-8", "replace")
+
+
+def execute(case, rung):
+    """(result, what gdb said) of a case."""
+    run = to_run(case, rung)
+    path = Path("build") / ("gdb-%s-%s-%d.sock" % (rung.name, case.name, os.getpid()))
+    results = []
+    thread = threading.Thread(target=lambda: results.append(job.execute(with_line(run, path))))
+    if path.exists():
+        path.unlink()
+    thread.start()
+    said = drive(case, run, path)
+    thread.join()
+    if path.exists():
+        path.unlink()
+    (run.workdir / "gdb.log").write_text(said, encoding="utf-8")
+    return results[0], said
+
+
+def differences(case, said):
+    """Where gdb's lines are not what they have to be."""
+    got = [line[1:] for line in said.split("\n") if line.startswith("@")]
+    want = ["attached yes", *case.want] + ([] if case.suite else ["detached True"])
+    bad = ["line %d: wanted /%s/, got '%s'" % (i + 1, w, g) for i, (w, g) in enumerate(zip(want, got)) if not re.fullmatch(w, g)]
+    if len(got) != len(want):
+        bad.append("%d lines instead of %d, the last '%s'" % (len(got), len(want), got[-1] if got else said.strip()[-200:]))
+    return bad
+
+
+def one(case, rung):
+    """Runs and judges a case: what is wrong with it."""
+    result, said = execute(case, rung)
+    bad = differences(case, said)
+    if case.suite:
+        name = rung.name + "-gdb"
+        outcome = rungs.judge(replace(rung, name=name, base=rung.name), [result])
+        table.print_outcome(outcome)
+        return bad + outcome.judgement.failed + outcome.judgement.errors, result
+    if result.code != exitcodes.code("EXIT_PASS"):
+        bad.append("the guest: %s" % result.end())
+    return bad, result
+
+
+def check(names=RUNGS, only=()):
+    """Runs all; (passed, failed, skipped)."""
+    counts = [0, 0, 0]
+    for name in names:
+        rung = rungs.RUNGS[name]
+        absent = rungs.absent(rung)
+        for case in cases(name):
+            if only and case.name not in only:
+                continue
+            if absent:
+                print("gdb: skipped %s on %s: %s" % (case.name, name, absent))
+                counts[2] += 1
+                continue
+            bad, result = one(case, rung)
+            print("gdb: %s %s on %s, %.1f s" % ("FAIL" if bad else "ok", case.name, name, result.seconds), flush=True)
+            for text in bad[:12]:
+                print("gdb:   %s" % text)
+            if bad and not case.suite:
+                print(result.tail(10))
+            counts[1 if bad else 0] += 1
+    print("gdb: %d passed, %d failed, %d skipped" % tuple(counts), flush=True)
+    return counts
