@@ -288,6 +288,11 @@ static void look_for_homeless(struct vcpu *v)
 		request_stop(v, STOP_INT3, 0);
 }
 
+void debugger_stepped(struct vcpu *v)
+{
+	request_stop(v, STOP_STEP, 0);
+}
+
 void debugger_boundary(struct vcpu *v)
 {
 	struct vcpu_debugger *d = &v->debugger;

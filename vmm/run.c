@@ -194,8 +194,12 @@ static __attribute__((noinline)) void ask_debuggers(struct vcpu *v)
 	if (!gdb_on)
 		return;
 	account(v, rdtsc());
-	if (gdb_turn(v))
+	while (gdb_turn(v)) {
 		v->since_tsc = rdtsc();
+		if (!v->debugger.step || v->stopped || v->halted || v->debugger.frozen || !step_software(v))
+			return;
+		debugger_stepped(v);
+	}
 }
 
 static __attribute__((noinline)) void begin(struct vcpu *v, struct cpu *c)

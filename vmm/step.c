@@ -230,6 +230,17 @@ static void virtual_interrupt(struct vcpu *v)
 		v->inject = (struct event){ .type = EVENT_INTR, .vector = (uint8_t)vector };
 }
 
+bool step_software(struct vcpu *v)
+{
+	struct flow f;
+
+	vcpu_need(v, VST_SHADOW);
+	if (v->exception.type != EVENT_NONE || v->inject.type != EVENT_NONE || v->exit.vectoring.type != EVENT_NONE || v->st.pending_dbg || breakpoint_here(v))
+		return false;
+	look(v, &f);
+	return (f.kind == FLOW_SYSCALL || f.kind == FLOW_SYSRET) && system_call(v, &f);
+}
+
 void step_enter(struct vcpu *v)
 {
 	struct vcpu_step *s = &v->step;

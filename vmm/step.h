@@ -13,6 +13,8 @@ static inline bool step_wanted(const struct vcpu *v)
 	return (v->dbg.soft && v->dbg.debugctl) || v->debugger.stepping;
 }
 
+/* Between runs, for a debugger's step: the instruction at RIP was one that software carries out, and is over. False: it has to run. */
+bool step_software(struct vcpu *v);
 /* The run loop's, interrupts off. enter: behind the selection of an event, before the plan. leave: behind an exit of a step, before anybody looks at it. */
 void step_enter(struct vcpu *v);
 void step_leave(struct vcpu *v);

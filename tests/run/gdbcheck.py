@@ -19,6 +19,8 @@ import table
 
 SYMBOLS = "build/obj/guest/guest64.elf"
 RUNGS = ("svm-qemu", "svm-bochs", "vmx-bochs")
+# What is wrong there without gdb as well: Bochs tells no cause of a #DB, and drover's guess has limits (svm-db-cause).
+KNOWN = {"svm-bochs": {"Z01.2", "Z01.3", "Z01.4"}}
 SPINS = b"z03_stepped: spins"
 
 STEPS = ("gdb_list gl_cpuid gl_cli gl_ss gl_pair gl_pushf gl_pop gl_ecx gl_rep gl_rep gl_rep gl_syscall gl_entry gl_frame gl_frame+3 gl_frame+5 gl_frame+6 "
@@ -214,8 +216,9 @@ def one(case, rung):
         outcome = rungs.judge(replace(rung, name=name, base=rung.name), [result])
         table.print_outcome(outcome)
         return bad + outcome.judgement.failed + outcome.judgement.errors, result
-    if result.code != exitcodes.code("EXIT_PASS"):
-        bad.append("the guest: %s" % result.end())
+    failed = {check for check in re.findall(r"not ok \d+ (\S+\.\S+)", result.log)} - KNOWN.get(rung.name, set())
+    if failed or result.code not in (exitcodes.code("EXIT_PASS"), exitcodes.code("EXIT_FAIL")):
+        bad.append("the guest: %s %s" % (result.end(), " ".join(sorted(failed))))
     return bad, result
 
 
