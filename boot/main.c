@@ -93,6 +93,7 @@ static void init_gdb(void)
 		log_printf("drover: no UART for gdb at 0x%x%s\n", options.gdb, options.gdb == options.com ? ": it is the console's" : "");
 	else
 		gdb_init(&port, options.gdb_wait);
+	gdb_uart.patience = 2000000000; /* whoever is at the other end may be slow to read; it has stopped the machine anyway */
 }
 
 static void init_sinks(void)
@@ -251,6 +252,7 @@ static void take_modules(void)
 	config.nr_modules = boot.nr_modules;
 	config.budget_ms = options.budget_ms;
 	config.dbg_policy = options.dbg_policy;
+	config.trace = options.trace;
 	config.bad_entry = str_eq(options.fault, "bad-entry");
 }
 _Static_assert(BOOTINFO_MAX_MODULES == VMM_MAX_MODULES, "every module that boot keeps can be handed on");

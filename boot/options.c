@@ -87,6 +87,12 @@ static bool set_apic(struct options *o, const char *v)
 	return o->x2apic || str_eq(v, "auto");
 }
 
+static bool set_trace(struct options *o, const char *v)
+{
+	o->trace = str_eq(v, "on");
+	return o->trace || str_eq(v, "off");
+}
+
 static bool set_quirks(struct options *o, const char *v)
 {
 	o->quirks = str_eq(v, "auto");
@@ -134,7 +140,7 @@ static const struct option {
 } table[] = {
 	{ "backend", set_backend }, { "com", set_com },	      { "debugcon", set_debugcon },
 	{ "screen", set_screen },   { "dbg", set_dbg },	      { "quirks", set_quirks },
-	{ "apic", set_apic },	    { "gdb", set_gdb },
+	{ "apic", set_apic },	    { "gdb", set_gdb },	      { "trace", set_trace },
 	{ "budget", set_budget },   { "minmem", set_minmem }, { "fault", set_fault },
 };
 

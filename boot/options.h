@@ -19,6 +19,7 @@ struct options {
 	bool x2apic;                 /* apic=auto|x2apic */
 	unsigned dbg_policy;         /* dbg=lazy|eager|cached|trapped: enum dbg_policy */
 	bool quirks;                 /* quirks=auto|none */
+	bool trace;                  /* trace=on|off */
 	uint16_t gdb;                /* gdb=com2[,wait]: the port of a UART that a gdb may come to; none: 0 */
 	bool gdb_wait;               /* the first VM waits for it */
 	unsigned budget_ms;          /* budget=MS: of a VM that names none */

@@ -16,13 +16,13 @@ enum { RBR = 0, THR = 0, DLL = 0, IER = 1, DLM = 1, IIR = 2, FCR = 2, LCR = 3, M
 #define LSR_TEMT 0x40
 #define DIVISOR_115200 1
 #define FIFO_SIZE 16u
-#define SPIN_LIMIT 200000u /* port reads; 16 characters take 1.4 ms, a port read about 1 us on real hardware */
+#define PATIENCE 200000u /* 16 characters take 1.4 ms */
 
 static struct uart console;
 
 static bool wait_for(struct uart *u, uint8_t bit)
 {
-	for (unsigned i = 0; i < SPIN_LIMIT; i++)
+	for (unsigned i = 0; i < u->patience; i++)
 		if (inb((uint16_t)(u->base + LSR)) & bit)
 			return true;
 	u->dead = true;
@@ -51,7 +51,7 @@ int uart_take(struct uart *u)
 
 bool uart_open(struct uart *u, uint16_t port)
 {
-	*u = (struct uart){ .base = port };
+	*u = (struct uart){ .base = port, .patience = PATIENCE };
 	outb((uint16_t)(port + IER), 0);
 	outb((uint16_t)(port + LCR), LCR_DLAB | LCR_8N1);
 	outb((uint16_t)(port + DLL), DIVISOR_115200);

@@ -10,6 +10,7 @@
 struct uart {
 	uint16_t base;
 	unsigned burst; /* characters that its FIFO takes at once */
+	unsigned patience; /* port reads that it is waited for; one takes about 1 us on real hardware */
 	bool dead;      /* it did not take a character in time: nothing more is sent */
 };
 

@@ -7,6 +7,7 @@
 #include "arch/x86/def/seg.h"
 #include "vmm/debugger.h"
 #include "vmm/fetch.h"
+#include "vmm/tracelog.h"
 
 struct operands {
 	unsigned len, dr, gpr;
@@ -31,8 +32,10 @@ static bool find_operands(struct vcpu *v, struct operands *o)
 /* By software: the policy keeps the registers from the guest, or a debugger has some of them (Z02). All faults but the value's have been ruled out. */
 static void emulate(struct vcpu *v, const struct operands *o, const struct dbg_ctx *ctx)
 {
-	uint64_t value = 0;
+	uint64_t value = 0, old = 0;
 
+	if (tracelog_on)
+		dbg_mov_from_dr(&v->dbg, o->dr, ctx, &old);
 	if (!v->exit.u.dr.write) {
 		dbg_mov_from_dr(&v->dbg, o->dr, ctx, &value);
 		v->r[o->gpr] = value;
@@ -40,6 +43,8 @@ static void emulate(struct vcpu *v, const struct operands *o, const struct dbg_c
 		vcpu_raise(v, VEC_GP, true, 0);
 		return;
 	}
+	if (tracelog_on)
+		tracelog_guest(v, (o->dr == 4 || o->dr == 5 ? o->dr + 2 : o->dr) | (v->exit.u.dr.write ? 0 : DBG_TRACE_READ), old, v->exit.u.dr.write ? v->r[o->gpr] : value);
 	vcpu_skip(v, o->len);
 }
 

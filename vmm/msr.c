@@ -10,6 +10,7 @@
 #include "vmm/backend.h"
 #include "vmm/cpuid.h"
 #include "vmm/fetch.h"
+#include "vmm/tracelog.h"
 
 #define MISC_ENABLE_VALUE 0x1801ull   /* fast strings; BTS and PEBS unavailable */
 
@@ -161,7 +162,10 @@ bool msr_write(struct vcpu *v, uint32_t msr, uint64_t val)
 		return vlapic_wrmsr(&v->apic, msr, val, rdtsc());
 	switch (msr) {
 	case MSR_EFER: return write_efer(v, val);
-	case MSR_DEBUGCTL: return dbg_wrmsr_debugctl(&v->dbg, val);
+	case MSR_DEBUGCTL:
+		if (tracelog_on)
+			tracelog_guest(v, DBG_TRACE_DEBUGCTL, v->dbg.debugctl, val);
+		return dbg_wrmsr_debugctl(&v->dbg, val);
 	case MSR_DR0_ADDR_MASK: case MSR_DR1_ADDR_MASK: case MSR_DR1_ADDR_MASK + 1: case MSR_DR1_ADDR_MASK + 2:
 		return dbg_wrmsr_mask(&v->dbg, mask_slot(msr), val);
 	case MSR_BIOS_SIGN_ID: return val == 0;

@@ -13,6 +13,7 @@
 #include "vmm/gdb/gdb.h"
 #include "vmm/run.h"
 #include "vmm/trace.h"
+#include "vmm/tracelog.h"
 #include "vmm/vmopts.h"
 
 #define DEFAULT_MEM_MIB 32u
@@ -95,7 +96,7 @@ static void worst(enum exit_code *code, unsigned c)
 }
 
 /* The VMs that run together with configs[i]: itself, or all of its group. Those that cannot be created are left out, and count. */
-static unsigned create_group(const struct vmm_config *cfg, unsigned i, struct vm *out[], enum exit_code *code)
+static unsigned create_group(const struct backend *be, unsigned i, struct vm *out[], enum exit_code *code)
 {
 	unsigned n = 0;
 
@@ -104,7 +105,7 @@ static unsigned create_group(const struct vmm_config *cfg, unsigned i, struct vm
 
 		if (k != i && (configs[i].group == 0 || configs[k].group != configs[i].group))
 			continue;
-		out[n] = vm_create(&configs[k], cfg->backend, &why);
+		out[n] = vm_create(&configs[k], be, &why);
 		if (out[n])
 			n++;
 		else
@@ -135,6 +136,7 @@ enum exit_code vmm_main(const struct vmm_config *cfg)
 	static struct vm *vms[VMM_MAX_MODULES];
 	struct cpu *c = this_cpu();
 	enum exit_code code = EXIT_PASS;
+	const struct backend *be = cfg->backend;
 
 	if (!parse_modules(cfg))
 		return EXIT_BADOPT;
@@ -146,16 +148,19 @@ enum exit_code vmm_main(const struct vmm_config *cfg)
 	trace_init();
 	if (!cfg->backend->cpu_on(c))
 		return EXIT_NOVIRT;
+	if (cfg->trace)
+		be = tracelog_init(be);
 	for (unsigned i = 0; i < nr_configs; i++) {
 		unsigned n;
 
 		if (!first_of_group(i))
 			continue;
-		n = create_group(cfg, i, vms, &code);
+		n = create_group(be, i, vms, &code);
 		if (n > 0 && cfg->bad_entry && i == 0)
 			vms[0]->vcpu->dbg.dr7 |= 1ull << 32; /* no guest can: its own write of it is #GP (A03) */
 		if (n > 0)
 			run_group(vms[0]->vcpu, c);
+		tracelog_print(~0u, true);
 		for (unsigned k = 0; k < n; k++) {
 			report(vms[k]);
 			gdb_vm_gone(vms[k]);

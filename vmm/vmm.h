@@ -25,6 +25,7 @@ struct vmm_config {
 	unsigned level;     /* drovers below this one */
 	unsigned budget_ms; /* default budget of a VM, in ms of host time */
 	unsigned dbg_policy; /* enum dbg_policy, of all VMs */
+	bool trace;         /* trace=on */
 	bool bad_entry;     /* lab fault: the first VM is entered with a DR7 that hardware must refuse (rules V07, S18) */
 	size_t nr_modules;
 	struct vmm_module module[VMM_MAX_MODULES];

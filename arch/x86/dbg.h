@@ -87,6 +87,11 @@ struct dbg_vcpu {
 
 enum dbg_count { DBG_COUNT_DR_READ, DBG_COUNT_DR_WRITE, DBG_COUNT_DEBUGCTL_READ, DBG_COUNT_DEBUGCTL_WRITE, DBG_COUNT_MASK_WRITE, DBG_NR_COUNTS };
 
+/* Accesses as `trace=on` tells them. What: 0-3, 6, 7 are DRs; READ is added. Who asked. */
+enum { DBG_TRACE_DEBUGCTL = 8, DBG_TRACE_MASK = 9, DBG_TRACE_BLOCK_DR6 = 13, DBG_TRACE_BLOCK_DR7, DBG_TRACE_BLOCK_DEBUGCTL, DBG_TRACE_NR };
+#define DBG_TRACE_READ 0x80u
+enum { DBG_BY_HOST, DBG_BY_ENTER, DBG_BY_LEAVE, DBG_BY_REFLECT, DBG_BY_GUEST, DBG_BY_DEBUGGER };
+
 /* The host's own debug state on one CPU. */
 struct dbg_cpu {
 	uint64_t dr[4];      /* host breakpoint addresses */
@@ -101,6 +106,8 @@ struct dbg_cpu {
 	uint32_t hw_mask[4]; /* what the mask MSRs hold */
 	bool guest_dr_loaded; /* between dbg_do_enter and dbg_do_leave: DR0-3 in hardware are a guest's; host DR7 must stay off */
 	uint64_t count[DBG_NR_COUNTS];
+	void (*trace)(struct dbg_cpu *c, unsigned what, uint64_t value); /* each access, behind it; or NULL */
+	uint8_t who;         /* DBG_BY_*, of accesses now */
 	/* The host's own #DBs, for the lab. */
 	uint64_t host_db;      /* how many were taken in host context */
 	uint64_t host_db_dr6;  /* DR6 as the last one saw it */

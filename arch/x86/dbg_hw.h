@@ -4,12 +4,19 @@
 #define ARCH_X86_DBG_HW_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "arch/x86/dbg.h"
 #include "arch/x86/def/cpuid.h"
 #include "arch/x86/def/msr.h"
 #include "arch/x86/insn.h"
+
+static inline void hw_trace(struct dbg_cpu *c, unsigned what, uint64_t v)
+{
+	if (__builtin_expect(c->trace != NULL, 0))
+		c->trace(c, what, v);
+}
 
 /* n: 0-3, 6, 7. DR4 and DR5 are never used by the host. */
 static inline uint64_t hw_read_dr(struct dbg_cpu *c, unsigned n)
@@ -25,6 +32,7 @@ static inline uint64_t hw_read_dr(struct dbg_cpu *c, unsigned n)
 	case 6: __asm__ volatile("mov %%db6, %0" : "=r"(v)); break;
 	case 7: __asm__ volatile("mov %%db7, %0" : "=r"(v)); break;
 	}
+	hw_trace(c, n | DBG_TRACE_READ, v);
 	return v;
 }
 
@@ -39,6 +47,7 @@ static inline void hw_write_dr(struct dbg_cpu *c, unsigned n, uint64_t v)
 	case 6: __asm__ volatile("mov %0, %%db6" : : "r"(v) : "memory"); break;
 	case 7: __asm__ volatile("mov %0, %%db7" : : "r"(v) : "memory"); break;
 	}
+	hw_trace(c, n, v);
 }
 
 /* Has this CPU AMD's address masks? Some emulators announce them and have none. */
@@ -52,19 +61,24 @@ static inline void hw_write_mask(struct dbg_cpu *c, unsigned slot, uint32_t mask
 {
 	c->count[DBG_COUNT_MASK_WRITE]++;
 	wrmsr(slot == 0 ? MSR_DR0_ADDR_MASK : MSR_DR1_ADDR_MASK + slot - 1, mask);
+	hw_trace(c, DBG_TRACE_MASK + slot, mask);
 }
 
 /* DEBUGCTL. The plain forms only when dbg_cpu.has_debugctl says that the MSR is there. */
 static inline uint64_t hw_read_debugctl(struct dbg_cpu *c)
 {
+	uint64_t v = rdmsr(MSR_DEBUGCTL);
+
 	c->count[DBG_COUNT_DEBUGCTL_READ]++;
-	return rdmsr(MSR_DEBUGCTL);
+	hw_trace(c, DBG_TRACE_DEBUGCTL | DBG_TRACE_READ, v);
+	return v;
 }
 
 static inline void hw_write_debugctl(struct dbg_cpu *c, uint64_t v)
 {
 	c->count[DBG_COUNT_DEBUGCTL_WRITE]++;
 	wrmsr(MSR_DEBUGCTL, v);
+	hw_trace(c, DBG_TRACE_DEBUGCTL, v);
 }
 
 static inline bool hw_try_read_debugctl(struct dbg_cpu *c, uint64_t *v)
@@ -76,6 +90,7 @@ static inline bool hw_try_read_debugctl(struct dbg_cpu *c, uint64_t *v)
 static inline bool hw_try_write_debugctl(struct dbg_cpu *c, uint64_t v)
 {
 	c->count[DBG_COUNT_DEBUGCTL_WRITE]++;
+	hw_trace(c, DBG_TRACE_DEBUGCTL, v);
 	return wrmsr_safe(MSR_DEBUGCTL, v);
 }
 

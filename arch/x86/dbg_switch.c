@@ -40,6 +40,7 @@ static void zero_masks(struct dbg_cpu *c)
 
 void dbg_do_enter(unsigned ops, unsigned caps, struct dbg_cpu *c, struct dbg_vcpu *v)
 {
+	c->who = DBG_BY_ENTER;
 	if (ops & DBG_OP_HOST_OFF)
 		hw_write_dr(c, 7, DR7_INIT); /* before any address changes: a host slot must not match a guest's address (H04) */
 	if (ops & DBG_OP_LOAD_MASKS)
@@ -53,10 +54,12 @@ void dbg_do_enter(unsigned ops, unsigned caps, struct dbg_cpu *c, struct dbg_vcp
 		hw_write_dr(c, 6, v->dr6); /* here, and nowhere in the inner loop (H11) */
 	if (ops & DBG_OP_VM_FIELDS)
 		dbg_vm_fields(caps, c, v);
+	c->who = DBG_BY_HOST;
 }
 
 void dbg_do_leave(unsigned ops, unsigned caps, struct dbg_cpu *c, struct dbg_vcpu *v)
 {
+	c->who = DBG_BY_LEAVE;
 	if (ops & DBG_OP_SAVE_DR03)
 		for (unsigned i = 0; i < 4; i++)
 			v->dr[i] = c->hw_dr[i] = hw_read_dr(c, i);
@@ -81,6 +84,7 @@ void dbg_do_leave(unsigned ops, unsigned caps, struct dbg_cpu *c, struct dbg_vcp
 	dbg_settle(v);
 	if (ops & DBG_OP_HOST_DR7)
 		hw_write_dr(c, 7, c->dr7); /* last: from here on the host can trap (H05) */
+	c->who = DBG_BY_HOST;
 }
 
 void dbg_reflect_live(unsigned caps, struct dbg_cpu *c, struct dbg_vcpu *v, const struct dbg_record *r)
@@ -94,10 +98,12 @@ void dbg_reflect_live(unsigned caps, struct dbg_cpu *c, struct dbg_vcpu *v, cons
 	}
 	if (caps & DBG_CAP_DB_APPLIED)
 		return;
+	c->who = DBG_BY_REFLECT;
 	old = hw_read_dr(c, 6);
 	new = dbg_dr6_merge(old, r->payload, v->feat);
 	if (new != old)
 		hw_write_dr(c, 6, new);
+	c->who = DBG_BY_HOST;
 	if (v->vm_dr7 & DR7_GD) {
 		v->vm_dr7 &= ~DR7_GD;
 		v->vm_dirty = true;

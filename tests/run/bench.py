@@ -29,6 +29,7 @@ AT_LEAST = {"later_mov_dr": 1, "four_dr_writes_exits": 1, "boot": 100_000}
 # Of a guest's guest, in a run of its own. One that goes to the guest hypervisor and back makes two level switches: so many plain exits at most.
 L2_EXIT = (500, "CPUID of a guest's guest, handled here")
 L2_REFLECTED = (12, "plain exits: CPUID of a guest's guest, handled by the guest's hypervisor")
+TRACE_PERCENT = 20  # of an exit's instructions, at most
 INFORMATION = ("fast_exit", "first_mov_dr", "exec_bp_hit", "watchpoint_hit_no_dr6", "later_mov_dr_read")
 
 POLICIES = ("lazy",) + rungs.POLICIES
@@ -141,6 +142,23 @@ def two_runs(kernel):
             job.Run(rung, "svm-qemu-nested", modules=rungs.modules("bench_nested"), **common)]
 
 
+def traced_run():
+    """With the trace on."""
+    return job.Run("bench", "svm-qemu-trace", cmdline="backend=svm trace=on", icount=True, timeout=180, modules=rungs.modules("bench"))
+
+
+def judge_trace(plain, traced):
+    """(rows, number failed): what the trace costs an exit."""
+    rows, failed = [], 0
+    for name in EXITS:
+        before, value = plain.get(name, (0,))[0], traced.get(name, (None,))[0]
+        bound = before * (100 + TRACE_PERCENT) // 100
+        good = value is not None and before < value <= bound
+        failed += not good
+        rows.append(("ok" if good else "FAIL", "trace_" + name, "none" if value is None else str(value), "<= %d" % bound, "the same with trace=on"))
+    return rows, failed
+
+
 def nested_rows(kernel):
     """The rows of judge_nested() for this drover."""
     plain, inside = (figures(result.log)[0] for result in job.execute_all(two_runs(kernel)))
@@ -153,11 +171,13 @@ def check():
     if problem:
         print("bench: skipped: %s" % problem)
         return [0, 0, 1]
-    results = job.execute_all(two_runs(rungs.DROVER))
+    results = job.execute_all(two_runs(rungs.DROVER) + [traced_run()])
     found, invalid = figures(results[0].log)
     rows, failed = judge(found, invalid)
     inside, wrong = figures(results[1].log)
     more, bad = judge_nested(found.get("cpuid", (None,))[0], inside)
+    traced, slow = judge_trace(found, figures(results[2].log)[0])
+    rows, bad = rows + traced, bad + slow
     rows, invalid, failed = rows + more, invalid + wrong, failed + bad + len(wrong)
     print("bench: QEMU %s TCG, -icount shift=0, SVM; instructions" % emulators.version_text("qemu"))
     for row in rows:

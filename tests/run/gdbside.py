@@ -193,8 +193,9 @@ HEAVY = ("h12_sync_first",)
 
 def case_suite():
     """All scenarios, with breakpoints of each kind set; those that are hit go on by themselves."""
+    run("set breakpoint always-inserted on")
     run("break scenario_run")
-    run("hbreak scenario_body")
+    run("hbreak gdb_spin")
     run("watch *(unsigned long *)&gdb_go")
     run("break gdb_work")
     hits = {}
@@ -202,7 +203,7 @@ def case_suite():
         why = go_on()
         if why != "break":
             break
-        place = where()
+        place = value("$rip") == value("(long)&scenario_run") and "scenario_run" or where()
         hits[place] = hits.get(place, 0) + 1
         if place == "scenario_run":
             name = gdb.Value(value("*(unsigned long *)$rdi")).cast(gdb.lookup_type("char").pointer()).string()
@@ -215,6 +216,8 @@ def main():
     """The case, then gdb leaves without a trace."""
     for line in ("set pagination off", "set confirm off", "set width 0", "set remotetimeout 60", "set tcp connect-timeout 60"):
         run(line)
+    if os.environ.get("DROVER_REMOTELOG"):
+        run("set remotelogfile %s" % os.environ["DROVER_REMOTELOG"])
     gdb.events.stop.connect(stopped)
     gdb.events.exited.connect(lambda event: LAST.__setitem__(0, "exited"))
     case = os.environ["DROVER_CASE"]

@@ -13,10 +13,10 @@ MUTANT ?=
 NEST ?= 1
 UPPER_OPTIONS ?=
 RUNNER := python3 tests/run/drover_run.py
-CHECK_PARTS := lint host coverage mutants fuzz explore bare svm vmx nested policies planted rules boot
+CHECK_PARTS := lint host coverage mutants fuzz explore bare svm vmx nested policies gdb planted rules boot
 
 .PHONY: deps run bench check check-host check-coverage check-mutants check-fuzz check-explore check-bare check-svm check-vmx check-policies
-.PHONY: check-nested check-planted check-boot check-lint check-rules rules
+.PHONY: check-gdb check-nested check-planted check-boot check-lint check-rules rules
 
 # `make deps check` is one command: deps has to be over before anything else begins, with -j as well.
 ifneq (,$(filter deps,$(MAKECMDGOALS)))
@@ -77,7 +77,7 @@ check-explore: | $(DEPS_FIRST)
 	$(need)
 	+@$(if $(EXPLORE),,$(RUNNER) count explore )$(MAKE) --no-print-directory explore-run
 
-check-bare check-svm check-vmx check-nested check-policies check-planted: | $(DEPS_FIRST)
+check-bare check-svm check-vmx check-nested check-policies check-gdb check-planted: | $(DEPS_FIRST)
 	$(need)
 	$(build)
 	@$(RUNNER) check $(@:check-%=%)

@@ -11,6 +11,7 @@
 #include "vmm/gdb/breaks.h"
 #include "vmm/gdb/mem.h"
 #include "vmm/trace.h"
+#include "vmm/tracelog.h"
 
 static void (*output)(const char *s, size_t n);
 static bool passing_on;
@@ -55,6 +56,21 @@ static void cmd_exits(struct vcpu *v, const char *args)
 	say("vm %s: %lu exits, %lu of them fast\n", v->vm->name, v->exits, v->fast_exits);
 	pass_on(true);
 	trace_dump(v->trace, TRACE_ENTRIES);
+	pass_on(false);
+}
+
+static void cmd_trace(struct vcpu *v, const char *args)
+{
+	char word[16];
+	uint64_t n = 40;
+
+	(void)v;
+	if (!tracelog_on || (str_token(&args, word, sizeof(word), NULL) && !str_to_u64(word, &n))) {
+		say(tracelog_on ? "monitor trace [RECORDS]\n" : "the trace is off: drover's option trace=on\n");
+		return;
+	}
+	pass_on(true);
+	tracelog_print(n > 4096 ? 4096 : (unsigned)n, false);
 	pass_on(false);
 }
 
@@ -155,6 +171,7 @@ static const struct command {
 	{ "help", "this", cmd_help },
 	{ "dbg", "both views of the debug registers: the guest's and hardware's; who has which slot", cmd_dbg },
 	{ "exits", "the last exits", cmd_exits },
+	{ "trace", "[RECORDS]: entries, exits, accesses to debug registers (with trace=on)", cmd_trace },
 	{ "vmcs", "the control block, field by field", cmd_block },
 	{ "vmcb", "the same", cmd_block },
 	{ "audit", "the control block against the manual's rules for an entry", cmd_audit },
