@@ -8,41 +8,28 @@
 #include "arch/x86/insn.h"
 #include "vmm/debugger.h"
 #include "vmm/gdb/breaks.h"
-#include "vmm/gdb/mem.h"
-#include "vmm/gdb/monitor.h"
-#include "vmm/gdb/packet.h"
 #include "vmm/gdb/regs.h"
+#include "vmm/gdb/session.h"
 #include "vmm/gdb/swbreak.h"
-#include "vmm/run.h"
+#include "vmm/vm.h"
 
 bool gdb_on;
-
-static struct {
-	const struct gdb_port *port;
-	bool wait;      /* for the first gdb */
-	bool attached;
-	bool no_ack;
-	bool told;      /* gdb waits for no answer: the guest has stopped, and gdb knows */
-	bool resume;    /* leave serve() */
-	struct vcpu *stopped; /* whoever has */
-	struct vcpu *chosen;  /* Hg: registers and memory */
-	struct gdb_rx rx;
-	struct gdb_tx tx;
-} g;
+struct gdb_session gdb_session;
+#define g gdb_session
 
 /* ---- Threads: VM number + 1 ---- */
 
-static unsigned thread_of(const struct vcpu *v)
+unsigned gdb_thread_of(const struct vcpu *v)
 {
 	return v->vm->id + 1;
 }
 
-static struct vcpu *thread(uint64_t id)
+struct vcpu *gdb_thread(uint64_t id)
 {
 	struct vcpu *v = g.stopped;
 
 	do {
-		if (!v->stopped && (thread_of(v) == id || id == 0))
+		if (!v->stopped && (gdb_thread_of(v) == id || id == 0))
 			return v;
 		v = v->peer;
 	} while (v != g.stopped);
@@ -51,7 +38,7 @@ static struct vcpu *thread(uint64_t id)
 
 /* ---- Sending ---- */
 
-static void flush(void)
+void gdb_flush(void)
 {
 	char end[3] = { '#', 0, 0 };
 	uint8_t sum = gdb_checksum(g.tx.data, g.tx.n);
@@ -63,11 +50,11 @@ static void flush(void)
 	g.port->send(end, 3);
 }
 
-static void reply(const char *text)
+void gdb_reply(const char *text)
 {
 	gdb_tx_begin(&g.tx);
 	gdb_tx_text(&g.tx, text);
-	flush();
+	gdb_flush();
 }
 
 static void reply_stop(void)
@@ -87,7 +74,7 @@ static void reply_stop(void)
 		gdb_tx_char(&g.tx, ';');
 	}
 	gdb_tx_text(&g.tx, "thread:");
-	gdb_tx_number(&g.tx, thread_of(g.stopped));
+	gdb_tx_number(&g.tx, gdb_thread_of(g.stopped));
 	gdb_tx_char(&g.tx, ';');
 	if (d->stop < sizeof(what) / sizeof(what[0]) && what[d->stop])
 		gdb_tx_text(&g.tx, what[d->stop]);
@@ -95,7 +82,7 @@ static void reply_stop(void)
 		gdb_tx_number(&g.tx, d->stop_addr);
 		gdb_tx_char(&g.tx, ';');
 	}
-	flush();
+	gdb_flush();
 }
 
 /* ---- Coming and going ---- */
@@ -131,117 +118,6 @@ static void detach(void)
 	log_printf("drover: gdb: detached\n");
 }
 
-/* ---- Registers and memory ---- */
-
-static void read_all(void)
-{
-	uint8_t value[16];
-
-	gdb_tx_begin(&g.tx);
-	for (unsigned i = 0; i < gdb_regs(); i++) {
-		gdb_reg_get(g.chosen, i, value);
-		gdb_tx_hex(&g.tx, value, gdb_reg_size(i));
-	}
-	flush();
-}
-
-static void write_all(const char *p)
-{
-	uint8_t value[16] = { 0 };
-	bool good = true;
-
-	for (unsigned i = 0; i < gdb_regs() && *p; i++)
-		good = gdb_hex_bytes(&p, value, gdb_reg_size(i)) && gdb_reg_set(g.chosen, i, value) && good;
-	reply(good ? "OK" : "E01");
-}
-
-static void read_one(const char *p)
-{
-	uint8_t value[16];
-	uint64_t i;
-
-	if (!gdb_hex_number(&p, &i) || !gdb_reg_size((unsigned)i) || i >= gdb_regs()) {
-		reply("E01");
-		return;
-	}
-	gdb_reg_get(g.chosen, (unsigned)i, value);
-	gdb_tx_begin(&g.tx);
-	gdb_tx_hex(&g.tx, value, gdb_reg_size((unsigned)i));
-	flush();
-}
-
-static void write_one(const char *p)
-{
-	uint8_t value[16] = { 0 };
-	uint64_t i;
-
-	if (!gdb_hex_number(&p, &i) || i >= gdb_regs() || !gdb_skip(&p, '=') || !gdb_hex_bytes(&p, value, gdb_reg_size((unsigned)i)) ||
-	    !gdb_reg_set(g.chosen, (unsigned)i, value))
-		reply("E01");
-	else
-		reply("OK");
-}
-
-static void read_memory(const char *p)
-{
-	static uint8_t bytes[GDB_PACKET_MAX / 2];
-	uint64_t addr, n;
-	size_t got;
-
-	if (!gdb_hex_number(&p, &addr) || !gdb_skip(&p, ',') || !gdb_hex_number(&p, &n)) {
-		reply("E01");
-		return;
-	}
-	if (n > sizeof(bytes))
-		n = sizeof(bytes);
-	got = gdb_read(g.chosen, addr, false, bytes, (size_t)n);
-	if (n && !got) {
-		reply("E0e");
-		return;
-	}
-	gdb_tx_begin(&g.tx);
-	gdb_tx_hex(&g.tx, bytes, got);
-	flush();
-}
-
-/* M: digits; X: the bytes themselves. */
-static void write_memory(const char *p, const char *end, bool binary)
-{
-	static uint8_t bytes[GDB_PACKET_MAX];
-	uint64_t addr, n;
-
-	if (!gdb_hex_number(&p, &addr) || !gdb_skip(&p, ',') || !gdb_hex_number(&p, &n) || !gdb_skip(&p, ':') || n > sizeof(bytes) ||
-	    (binary && n != (uint64_t)(end - p)) || (!binary && !gdb_hex_bytes(&p, bytes, (size_t)n))) {
-		reply("E01");
-		return;
-	}
-	if (binary)
-		memcpy(bytes, p, (size_t)n);
-	reply(gdb_write(g.chosen, addr, bytes, (size_t)n) ? "OK" : "E0e");
-}
-
-static void breakpoint(const char *p, bool set)
-{
-	uint64_t kind, addr, len;
-	const char *why;
-
-	if (!gdb_hex_number(&p, &kind) || !gdb_skip(&p, ',') || !gdb_hex_number(&p, &addr) || !gdb_skip(&p, ',') || !gdb_hex_number(&p, &len)) {
-		reply("E01");
-		return;
-	}
-	if (kind > BREAK_KINDS)
-		kind = BREAK_KINDS;
-	why = set ? breaks_set(g.stopped, (unsigned)kind, addr, len) : breaks_clear(g.stopped, (unsigned)kind, addr, len);
-	if (!why || !*why) {
-		reply(why ? "" : "OK");
-		return;
-	}
-	gdb_tx_begin(&g.tx);
-	gdb_tx_text(&g.tx, "E.");
-	gdb_tx_text(&g.tx, why);
-	flush();
-}
-
 /* ---- Going on ---- */
 
 /* One that gdb did not take out again would stop it at once: so it does. */
@@ -271,7 +147,6 @@ static void go(void)
 	} while (v != g.stopped);
 	if (g.stopped->debugger.frozen)
 		vcpu_leave(g.stopped);
-	g.told = false;
 	g.resume = true;
 }
 
@@ -318,10 +193,10 @@ static void v_cont(const char *p)
 {
 	struct vcpu *v = g.stopped;
 
-	if (action_of(p, thread_of(v)) && at_swbreak(v))
+	if (action_of(p, gdb_thread_of(v)) && at_swbreak(v))
 		return;
 	do {
-		char how = action_of(p, thread_of(v));
+		char how = action_of(p, gdb_thread_of(v));
 
 		if (how)
 			resume_one(v, how);
@@ -329,144 +204,6 @@ static void v_cont(const char *p)
 		v = v->peer;
 	} while (v != g.stopped);
 	go();
-}
-
-/* ---- Queries ---- */
-
-static void threads(bool first)
-{
-	struct vcpu *v = g.stopped;
-	char comma = 'm';
-
-	gdb_tx_begin(&g.tx);
-	if (!first)
-		gdb_tx_char(&g.tx, 'l');
-	else
-		do {
-			if (!v->stopped) {
-				gdb_tx_char(&g.tx, comma);
-				gdb_tx_number(&g.tx, thread_of(v));
-				comma = ',';
-			}
-			v = v->peer;
-		} while (v != g.stopped);
-	flush();
-}
-
-static void thread_info(const char *p)
-{
-	struct vcpu *v;
-	uint64_t id;
-	const char *state;
-
-	if (!gdb_hex_number(&p, &id) || !(v = thread(id))) {
-		reply("E01");
-		return;
-	}
-	state = v->halted ? " halted" : v->level ? " its guest" : "";
-	gdb_tx_begin(&g.tx);
-	gdb_tx_hex(&g.tx, "vm ", 3);
-	gdb_tx_hex(&g.tx, v->vm->name, strlen(v->vm->name));
-	gdb_tx_hex(&g.tx, state, strlen(state));
-	flush();
-}
-
-static void features(const char *p)
-{
-	const char *xml = gdb_target_xml();
-	uint64_t at, n;
-	size_t size = strlen(xml);
-
-	if (!gdb_hex_number(&p, &at) || !gdb_skip(&p, ',') || !gdb_hex_number(&p, &n) || at > size) {
-		reply("E01");
-		return;
-	}
-	if (n > GDB_PACKET_MAX / 2)
-		n = GDB_PACKET_MAX / 2;
-	gdb_tx_begin(&g.tx);
-	gdb_tx_char(&g.tx, at + n >= size ? 'l' : 'm');
-	gdb_tx_binary(&g.tx, xml + at, at + n >= size ? size - (size_t)at : (size_t)n);
-	flush();
-}
-
-/* Output of a monitor command, as it comes. */
-static void console(const char *s, size_t n)
-{
-	while (n > 0) {
-		size_t part = n < 512 ? n : 512;
-
-		gdb_tx_begin(&g.tx);
-		gdb_tx_char(&g.tx, 'O');
-		gdb_tx_hex(&g.tx, s, part);
-		flush();
-		s += part;
-		n -= part;
-	}
-}
-
-static void monitor(const char *p)
-{
-	char line[128] = "";
-	size_t n = strlen(p) / 2;
-
-	if (n >= sizeof(line) || !gdb_hex_bytes(&p, line, n)) {
-		reply("E01");
-		return;
-	}
-	monitor_command(g.chosen, line, console);
-	reply("OK");
-}
-
-static void query(const char *p)
-{
-	if (str_starts(p, "Supported")) {
-		attach(g.stopped);
-		reply("PacketSize=ff0;qXfer:features:read+;swbreak+;hwbreak+;vContSupported+;QStartNoAckMode+");
-	} else if (str_starts(p, "Xfer:features:read:target.xml:")) {
-		features(p + strlen("Xfer:features:read:target.xml:"));
-	} else if (str_eq(p, "C")) {
-		gdb_tx_begin(&g.tx);
-		gdb_tx_text(&g.tx, "QC");
-		gdb_tx_number(&g.tx, thread_of(g.chosen));
-		flush();
-	} else if (str_eq(p, "fThreadInfo") || str_eq(p, "sThreadInfo")) {
-		threads(p[0] == 'f');
-	} else if (str_starts(p, "ThreadExtraInfo,")) {
-		thread_info(p + strlen("ThreadExtraInfo,"));
-	} else if (str_starts(p, "Attached")) {
-		reply("1");
-	} else if (str_starts(p, "Rcmd,")) {
-		monitor(p + strlen("Rcmd,"));
-	} else {
-		reply("");
-	}
-}
-
-static void choose_thread(const char *p)
-{
-	uint64_t id = 0;
-	char what = *p++;
-	struct vcpu *v;
-
-	if (!gdb_skip(&p, '-')) /* -1: all */
-		gdb_hex_number(&p, &id);
-	else
-		id = 0;
-	v = id ? thread(id) : g.chosen;
-	if (!v) {
-		reply("E01");
-		return;
-	}
-	if (what == 'g')
-		g.chosen = v;
-	reply("OK");
-}
-
-static void thread_alive(const char *p)
-{
-	uint64_t id;
-
-	reply(gdb_hex_number(&p, &id) && id && thread(id) ? "OK" : "E01");
 }
 
 static void kill_all(void)
@@ -482,38 +219,34 @@ static void kill_all(void)
 
 static void packet(const char *p, size_t n)
 {
+	if (str_starts(p, "qSupported")) {
+		attach(g.stopped);
+		gdb_reply("PacketSize=ff0;qXfer:features:read+;swbreak+;hwbreak+;vContSupported+;QStartNoAckMode+");
+		return;
+	}
+	if (gdb_command(p, n))
+		return;
 	switch (p[0]) {
 	case '?': reply_stop(); return;
-	case 'g': read_all(); return;
-	case 'G': write_all(p + 1); return;
-	case 'p': read_one(p + 1); return;
-	case 'P': write_one(p + 1); return;
-	case 'm': read_memory(p + 1); return;
-	case 'M': write_memory(p + 1, p + n, false); return;
-	case 'X': write_memory(p + 1, p + n, true); return;
-	case 'Z': case 'z': breakpoint(p + 1, p[0] == 'Z'); return;
 	case 'c': case 's': case 'C': case 'S': resume_all(p[0]); return;
-	case 'H': choose_thread(p + 1); return;
-	case 'T': thread_alive(p + 1); return;
-	case 'q': query(p + 1); return;
 	case 'D':
-		reply("OK");
+		gdb_reply("OK");
 		detach();
 		return;
 	case 'k': kill_all(); return;
 	case 'Q':
-		reply(str_eq(p, "QStartNoAckMode") ? "OK" : "");
+		gdb_reply(str_eq(p, "QStartNoAckMode") ? "OK" : "");
 		g.no_ack |= str_eq(p, "QStartNoAckMode");
 		return;
 	case 'v':
 		if (str_eq(p, "vCont?"))
-			reply("vCont;c;C;s;S");
+			gdb_reply("vCont;c;C;s;S");
 		else if (str_starts(p, "vCont;"))
 			v_cont(p + 5);
 		else
-			reply("");
+			gdb_reply("");
 		return;
-	default: reply(""); return;
+	default: gdb_reply(""); return;
 	}
 }
 
@@ -533,7 +266,7 @@ static void take(int c)
 		return;
 	case GDB_RX_NAK:
 		if (!g.no_ack)
-			flush();
+			gdb_flush();
 		return;
 	case GDB_RX_NOTHING: case GDB_RX_BREAK: case GDB_RX_ACK: return;
 	}
@@ -628,5 +361,5 @@ void gdb_end(unsigned code)
 	gdb_tx_begin(&g.tx);
 	gdb_tx_char(&g.tx, 'W');
 	gdb_tx_hex(&g.tx, &status, 1);
-	flush();
+	gdb_flush();
 }
