@@ -70,7 +70,7 @@ enum gdb_rx_event gdb_rx_char(struct gdb_rx *r, uint8_t c)
 			body(r, c);
 		return GDB_RX_NOTHING;
 	case SUM_HIGH:
-		r->told = (uint8_t)(d << 4);
+		r->told = (uint8_t)((unsigned)d << 4);
 		r->state = SUM_LOW;
 		r->too_long |= d < 0;
 		return GDB_RX_NOTHING;
