@@ -94,6 +94,7 @@ static void own_int3(void)
 	gdb_here(2);
 	run_code(&r);
 	check_trace("P13.int3", "an INT3 of the guest's own is its own", gdb_int3, "BP+2");
+	check_eq("Z03.frame", "no TF in its frame, stepped or not", trap_nth(VEC_BP, 0)->rflags & FL_TF, 0);
 }
 
 static void work(void)

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """`make check-gdb`: Debian's own gdb, in batch mode, on drover's stub: what it sees, and that the guest sees nothing of it."""
 
+import json
 import os
 import re
 import select
@@ -14,13 +15,15 @@ from pathlib import Path
 
 import exitcodes
 import job
+import ktap
+import planted
 import rungs
 import table
 
 SYMBOLS = "build/obj/guest/guest64.elf"
 RUNGS = ("svm-qemu", "svm-bochs", "vmx-bochs")
 # What is wrong there without gdb as well: Bochs tells no cause of a #DB, and drover's guess has limits (svm-db-cause).
-KNOWN = {"svm-bochs": {"Z01.2", "Z01.3", "Z01.4"}}
+KNOWN = {"svm-bochs": ("Z01.2", "Z01.3", "Z01.4")}
 SPINS = b"z03_stepped: spins"
 
 STEPS = ("gdb_list gl_cpuid gl_cli gl_ss gl_pair gl_pushf gl_pop gl_ecx gl_rep gl_rep gl_rep gl_syscall gl_entry gl_frame gl_frame+3 gl_frame+5 gl_frame+6 "
@@ -33,6 +36,21 @@ def steps(rung):
     if rung == "svm-qemu":
         labels.insert(labels.index("gl_syscall"), "gl_rep")
     return ["step %s -" % label for label in labels]
+
+
+# What a case proves if all of gdb's lines are right; the guest's own checks speak for themselves.
+PROVES = {"steps": ("Z03", "Z06", "Z07", "V16", "E15"), "watch": ("Z04",), "owners": ("Z01", "Z02"), "refused": ("Z01",)}
+
+
+@dataclass(frozen=True)
+class Plant:
+    """A bug of tests/host/mutants: gdb's lines of the case, or a check of the guest's, have to go wrong."""
+    mutant: str
+    rung: str
+    case: str = "steps"
+
+
+PLANTS = tuple(Plant(*words) for words in planted.GDB_PLANTS)
 
 
 @dataclass(frozen=True)
@@ -53,7 +71,7 @@ def cases(rung):
     """What runs on a rung."""
     here = "at gdb_here %d"
     yield Case("steps", (here % 0, "mode cr0.pg=1 efer.lma=1 cs=0x8", here % 1, *map(re.escape, steps(rung)), here % 2, "byte 0x90", "soft break gdb_int3",
-                         "byte 0x90", "work break gdb_work rdi=0", "work break gdb_work rdi=1", "work break gdb_work rdi=2"))
+                         "byte 0x90", r"own gdb_int3\+1", "work break gdb_work rdi=0", "work break gdb_work rdi=1", "work break gdb_work rdi=2"))
     yield Case("watch", (here % 3, "char watch 1", "short watch 3", "int watch 6", "long watch 10", "awatch awatch True", "rwatch rwatch True",
                          "write 0x1122334455667788", r"xmm \$\d+ = 77", r"xmm \$\d+ = 77", r"rax \$\d+ = 1311768467463790320", "unmapped True"))
     hits = r"hits break@\+4 watch@\+23 watch@scn_fn_z03_stepped\+\d+"
@@ -180,9 +198,11 @@ def drive(case, run, path):
     return said.decode("utf-8", "replace")
 
 
-def execute(case, rung):
-    """(result, what gdb said) of a case."""
+def execute(case, rung, kernel=None):
+    """(result, what gdb said) of a case. kernel: one with a bug."""
     run = to_run(case, rung)
+    if kernel:
+        run.kernel, run.name = kernel, run.name + "-planted"
     path = Path("build") / ("gdb-%s-%s-%d.sock" % (rung.name, case.name, os.getpid()))
     results = []
     thread = threading.Thread(target=lambda: results.append(job.execute(with_line(run, path))))
@@ -207,24 +227,55 @@ def differences(case, said):
     return bad
 
 
-def one(case, rung):
-    """Runs and judges a case: what is wrong with it."""
-    result, said = execute(case, rung)
+def guest_checks(case, rung, result):
+    """[(check, passed)] of the guest's own, but for what is known of the emulator; none of the suite, which is its rung's."""
+    if case.suite:
+        return []
+    reports = [ktap.parse(lines) for lines in rungs.vms_of(result.log, 1).values()]
+    return sorted({(c.key, c.status == ktap.OK) for report in reports for c in report.checks if c.ident not in KNOWN.get(rung.name, ())})
+
+
+def one(case, rung, kernel=None):
+    """Runs and judges a case: what is wrong with it, its result, [(check, passed)]."""
+    result, said = execute(case, rung, kernel)
     bad = differences(case, said)
+    checks = [("%s.gdb.%s" % (rule, case.name), not bad) for rule in PROVES.get(case.name, ())]
     if case.suite:
         name = rung.name + "-gdb"
         outcome = rungs.judge(replace(rung, name=name, base=rung.name), [result])
         table.print_outcome(outcome)
-        return bad + outcome.judgement.failed + outcome.judgement.errors, result
-    failed = {check for check in re.findall(r"not ok \d+ (\S+\.\S+)", result.log)} - KNOWN.get(rung.name, set())
-    if failed or result.code not in (exitcodes.code("EXIT_PASS"), exitcodes.code("EXIT_FAIL")):
-        bad.append("the guest: %s %s" % (result.end(), " ".join(sorted(failed))))
-    return bad, result
+        return bad + outcome.judgement.failed + outcome.judgement.errors, result, checks
+    found = guest_checks(case, rung, result)
+    failed = [key for key, passed in found if not passed]
+    if failed or not found or result.code not in (exitcodes.code("EXIT_PASS"), exitcodes.code("EXIT_FAIL")):
+        bad.append("the guest: %s %s" % (result.end(), " ".join(failed)))
+    return bad, result, checks + found
+
+
+def case_of(name, rung):
+    """A case by its name."""
+    return next(case for case in cases(rung) if case.name == name)
+
+
+def plant_all(evidence, counts):
+    """Plants the bugs; what of their rules went red."""
+    for plant in PLANTS:
+        kernel, why = planted.build(plant.mutant)
+        if rungs.absent(rungs.RUNGS[plant.rung]):
+            counts[2] += 1
+            continue
+        rules = re.split(r"[ ,]+", planted.mutate.load(plant.mutant).head["rules"]) if kernel else []
+        checks = one(case_of(plant.case, plant.rung), rungs.RUNGS[plant.rung], kernel)[2] if kernel else []
+        red = [key for key, passed in checks if not passed and key.rsplit("/", 1)[-1].split(".")[0] in rules]
+        print("gdb: %s planted %s in %s on %s: %s" % ("ok" if red else "FAIL", plant.mutant, plant.case, plant.rung, " ".join(red[:3]) or why or "nothing of its rules failed"),
+              flush=True)
+        evidence["red"].setdefault(plant.mutant, []).extend(red)
+        counts[0 if red else 1] += 1
 
 
 def check(names=RUNGS, only=()):
     """Runs all; (passed, failed, skipped)."""
-    counts = [0, 0, 0]
+    counts, evidence = [0, 0, 0], {"guest": rungs.guest_hash(), "checks": {}, "red": {}}
     for name in names:
         rung = rungs.RUNGS[name]
         absent = rungs.absent(rung)
@@ -235,12 +286,17 @@ def check(names=RUNGS, only=()):
                 print("gdb: skipped %s on %s: %s" % (case.name, name, absent))
                 counts[2] += 1
                 continue
-            bad, result = one(case, rung)
+            bad, result, checks = one(case, rung)
+            evidence["checks"].setdefault(name + "-gdb", []).extend(checks)
             print("gdb: %s %s on %s, %.1f s" % ("FAIL" if bad else "ok", case.name, name, result.seconds), flush=True)
             for text in bad[:12]:
                 print("gdb:   %s" % text)
             if bad and not case.suite:
                 print(result.tail(10))
             counts[1 if bad else 0] += 1
+    if not only:
+        plant_all(evidence, counts)
+        rungs.RESULTS.mkdir(parents=True, exist_ok=True)
+        (rungs.RESULTS / "gdb.json").write_text(json.dumps(evidence, indent=1) + "\n", encoding="utf-8")
     print("gdb: %d passed, %d failed, %d skipped" % tuple(counts), flush=True)
     return counts

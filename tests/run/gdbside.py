@@ -82,6 +82,9 @@ def case_steps():
     say("soft", go_on() + " " + where())
     say("byte", "%#x" % value("*(unsigned char *)&gdb_int3"))
     run("delete")
+    run("stepi")
+    say("own", where())
+    run("stepi")
     run("break gdb_work")
     for _ in range(3):
         say("work", go_on() + " %s rdi=%d" % (where(), value("$rdi")))

@@ -16,7 +16,7 @@ import rungs
 import table
 
 SOURCES = ("boot", "arch", "vmm", "drivers")
-PARTS = ("host", "mutants", "explore", "bare", "svm", "vmx", "planted", "nested")
+PARTS = ("host", "mutants", "explore", "bare", "svm", "vmx", "planted", "nested", "gdb")
 PLANNED = "P"
 BACKEND = {"V": "vmx", "N": "vmx", "S": "svm", "M": "svm"}  # a group's rungs; what the other vendor's do is no proof
 HOST = "host"
@@ -233,6 +233,10 @@ def gather():
     explored = load_json(results / "explore.json", found.problems, "make check-explore")
     found.checks[EXPLORE] = sorted({(check, True) for checks in explored.values() for check in checks})
     found.red.update(explored)
+    with_gdb = load_json(results / "gdb.json", found.problems, "make check-gdb")
+    found.checks.update(with_gdb.get("checks", {}))
+    for mutant, checks in with_gdb.get("red", {}).items():
+        found.red.setdefault(mutant + "*", []).extend(checks)
     for name in table.ORDER:
         path = job_log(name)
         if not path.exists():
@@ -271,7 +275,7 @@ def print_rules(rules):
     for rule in rules.values():
         if rule.state == "planned":
             continue
-        names = [r for r in (HOST, EXPLORE, *table.ORDER) if r in rule.checks]
+        names = [r for r in (HOST, EXPLORE, *table.ORDER) if r in rule.checks] + [r for r in rule.checks if r.endswith("-gdb")]
         where = [table.HEADS.get(r, r) if proves(r) else "(%s)" % table.HEADS[r] for r in names]
         checks = [c for r in names if proves(r) for c in rule.checks[r]]
         print("%s %-7s | %s | %s | %s | %s" % (rule.ident, rule.state, some(rule.cited, 2), some(dict.fromkeys(checks), 2),

@@ -83,7 +83,7 @@ check-bare check-svm check-vmx check-nested check-policies check-gdb check-plant
 	@$(RUNNER) check $(@:check-%=%)
 
 # Reads what the parts of check left. What has not run yet, or is older than the host tests' log, runs first.
-RULES_PARTS := host explore mutants bare svm vmx planted nested
+RULES_PARTS := host explore mutants bare svm vmx planted nested gdb
 rules: | $(DEPS_FIRST)
 	$(need)
 	+@for part in $(RULES_PARTS); do test -e $(B)/results/part-$$part.json || $(MAKE) --no-print-directory check-$$part; done
