@@ -87,6 +87,9 @@ def cases(rung):
                            "help 3 lines -", "nonsense 1 lines no such command"))
     yield Case("threads", ("threads vm a vm b", "seen vm a vm b"), modules=tuple(
         (rungs.GUEST, "vm=%s mem=16 lab group=1 -- scenario=z03_stepped" % name) for name in ("a", "b")))
+    yield Case("nested", ("own break l1_run L1", "guest break n00_regs L2", "rbx 100", r"step n00_regs\+3 L2", r"step n00_regs\+7 L2", r"step n00_regs\+10 L2",
+                          r"step n00_regs\+13 L2", "sum 105", "soft break n00_ud L2", "own break l1_run L1"),
+               modules=((rungs.GUEST, "vm=hv mem=32 lab nested=on -- scenario=n00_nested"),))
     yield Case("suite", ("end exited", "hits scenario_run"), "scenario=all", suite=True)
 
 

@@ -182,6 +182,32 @@ def case_threads():
     run("delete")
 
 
+def level():
+    """Which level has stopped."""
+    return "L2" if "its guest" in run("info threads") else "L1"
+
+
+def case_nested():
+    """A guest that is a hypervisor, and its guest, seen from below both."""
+    run("hbreak l1_run")
+    say("own", "%s %s %s" % (go_on(), where(), level()))
+    run("delete")
+    run("hbreak *(long)&n00_regs")
+    say("guest", "%s %s %s" % (go_on(), where(), level()))
+    run("delete")
+    say("rbx", value("$rbx"))
+    for _ in range(4):
+        run("stepi")
+        say("step", "%s %s" % (where(), level()))
+    say("sum", value("$rax"))
+    run("break *(long)&n00_ud")
+    say("soft", "%s %s %s" % (go_on(), where(), level()))
+    run("delete")
+    run("hbreak l1_run")
+    say("own", "%s %s %s" % (go_on(), where(), level()))
+    run("delete")
+
+
 def case_monitor():
     """What monitor knows."""
     go_to(0)
