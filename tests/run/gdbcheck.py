@@ -160,12 +160,12 @@ def to_run(case, rung):
     """The emulator's run of a case."""
     option = "gdb=com2,wait" if case.wait else "gdb=com2"
     if case.suite:
-        run = rungs.runs(rung, options=option)[0]
+        run = rungs.runs(rung, options=option + " budget=3600000")[0]  # where the guest arms four slots gdb's are stepped for
     else:
         run = rungs.runs(rung, options=option)[0]
         run.modules = case.modules or ((rungs.GUEST, "vm=guest mem=32 lab -- " + case.words),)
     run.rung, run.name = "gdb", "%s-%s" % (rung.name, case.name)
-    run.timeout = 900 if case.suite else 200
+    run.timeout = 1200 if case.suite else 200
     return run
 
 
