@@ -286,7 +286,7 @@ static __attribute__((noinline)) struct vcpu *wait_for_timer(struct vcpu *v)
 		lapic_alarm(due);
 		irq_enable_and_hlt();
 		if (gdb_on)
-			gdb_idle(v);
+			start += gdb_idle(v);
 		gone = rdtsc() - start;
 		do {
 			p->run_tsc += p->stopped ? 0 : gone;

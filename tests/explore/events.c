@@ -6,6 +6,7 @@
 
 #include "arch/x86/dbg_switch.h"
 #include "arch/x86/def/seg.h"
+#include "vmm/debugger.h"
 #include "vmm/step.h"
 
 /* No guest here is stepped: DEBUGCTL is hardware's. */

@@ -65,6 +65,8 @@ class Case:
     later: bool = False
     suite: bool = False
     modules: tuple = ()
+    options: str = ""  # of drover's
+    log: tuple = ()    # what its log has to have
 
 
 def cases(rung):
@@ -83,8 +85,10 @@ def cases(rung):
                            "at gdb_here 8", "refused 4 True", "name vm guest: guest holds 4 of 4 slots, debugger 0: none is left for ADDRESS"))
     yield Case("spin", ("spin SIGINT True",), "scenario=z03_stepped count=1", spins=True)
     yield Case("later", ("later True", "slots guest=0 debugger=0 stepping=0"), "scenario=z03_stepped count=1", wait=False, later=True)
-    yield Case("monitor", (here % 0, "exits 3 lines -", "vmcb 3 lines -", "vmcs 3 lines -", "audit 1 lines 0 broken rules", "phys 1 lines -", "dbg 3 lines -",
-                           "help 3 lines -", "nonsense 1 lines no such command"))
+    yield Case("monitor", (here % 0, "exits 3 lines -", "trace 3 lines -", "vmcb 3 lines -", "vmcs 3 lines -", "audit 1 lines 0 broken rules", "phys 1 lines -", "dbg 3 lines -",
+                           "help 3 lines -", "nonsense 1 lines no such command"),
+               options="trace=on", log=(r"trace: .*: kvm_entry: vcpu 0, rip 0x", r"trace: .*: kvm_exit: vcpu 0 reason \w", r"trace: .*: Set DRs: DR0 0x\w+ -> 0x\w+",
+                                        r"trace: .*: Sync DRs: DR0 = 0x\w+, was 0x\w+ \(guest's, read\)"))
     yield Case("threads", ("threads vm a vm b", "seen vm a vm b"), modules=tuple(
         (rungs.GUEST, "vm=%s mem=16 lab group=1 -- scenario=z03_stepped" % name) for name in ("a", "b")))
     yield Case("nested", ("own break l1_run L1", "guest break n00_regs L2", "rbx 100", r"step n00_regs\+3 L2", r"step n00_regs\+7 L2", r"step n00_regs\+10 L2",
@@ -162,7 +166,7 @@ def to_run(case, rung):
     if case.suite:
         run = rungs.runs(rung, options=option + " budget=3600000")[0]  # where the guest arms four slots gdb's are stepped for
     else:
-        run = rungs.runs(rung, options=option)[0]
+        run = rungs.runs(rung, options=("%s %s" % (option, case.options)).strip())[0]
         run.modules = case.modules or ((rungs.GUEST, "vm=guest mem=32 lab -- " + case.words),)
     run.rung, run.name = "gdb", "%s-%s" % (rung.name, case.name)
     run.timeout = 1200 if case.suite else 200
@@ -248,6 +252,7 @@ def one(case, rung, kernel=None):
         outcome = rungs.judge(replace(rung, name=name, base=rung.name), [result])
         table.print_outcome(outcome)
         return bad + outcome.judgement.failed + outcome.judgement.errors, result, checks
+    bad += ["the log has no /%s/" % text for text in case.log if not re.search(text, result.log)]
     found = guest_checks(case, rung, result)
     failed = [key for key, passed in found if not passed]
     if failed or not found or result.code not in (exitcodes.code("EXIT_PASS"), exitcodes.code("EXIT_FAIL")):

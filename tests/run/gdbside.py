@@ -211,7 +211,7 @@ def case_nested():
 def case_monitor():
     """What monitor knows."""
     go_to(0)
-    for command in ("exits", "vmcb", "vmcs", "audit", "phys 0x200000 16", "dbg", "help", "nonsense"):
+    for command in ("exits", "trace 5", "vmcb", "vmcs", "audit", "phys 0x200000 16", "dbg", "help", "nonsense"):
         text = run("monitor %s" % command)
         say(command.split()[0], "%d lines %s" % (min(len(text.strip().split("\n")), 3), (re.findall(r"0 broken rules|no such command", text) or ["-"])[0]))
 

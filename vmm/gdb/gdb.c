@@ -340,11 +340,13 @@ bool gdb_turn(struct vcpu *v)
 	return true;
 }
 
-void gdb_idle(struct vcpu *v)
+uint64_t gdb_idle(struct vcpu *v)
 {
-	if (listen(v)) {
+	uint64_t start = rdtsc();
+
+	if (listen(v))
 		serve(v, true);
-	}
+	return rdtsc() - start;
 }
 
 void gdb_vm_gone(const struct vm *vm)

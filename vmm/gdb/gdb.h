@@ -23,8 +23,8 @@ void gdb_begin(struct vcpu *v);
 /* Behind an exit, at the latest at the end of a slice: has gdb something to say, or v to tell? Comes back when the guest is to go on. True: time has passed, which
  * is not the guest's. */
 bool gdb_turn(struct vcpu *v);
-/* All that could run have halted, v is one of them. */
-void gdb_idle(struct vcpu *v);
+/* All that could run have halted, v is one of them. Returns the TSC ticks that gdb took. */
+uint64_t gdb_idle(struct vcpu *v);
 /* This VM is going away. All are over, with this exit code. */
 void gdb_vm_gone(const struct vm *vm);
 void gdb_end(unsigned code);
