@@ -89,7 +89,7 @@ def cases(rung):
                            "help 3 lines -", "nonsense 1 lines no such command"),
                options="trace=on", log=(r"trace: .*: kvm_entry: vcpu 0, rip 0x", r"trace: .*: kvm_exit: vcpu 0 reason \w", r"trace: .*: Set DRs: DR0 0x\w+ -> 0x\w+",
                                         r"trace: .*: Sync DRs: DR0 = 0x\w+, was 0x\w+ \(guest's, read\)"))
-    yield Case("threads", ("threads vm a vm b", "seen vm a vm b"), modules=tuple(
+    yield Case("threads", ("threads vm a vm b", "seen vm a vm b", "registers 2", "alone True"), modules=tuple(
         (rungs.GUEST, "vm=%s mem=16 lab group=1 -- scenario=z03_stepped" % name) for name in ("a", "b")))
     yield Case("nested", ("own break l1_run L1", "guest break n00_regs L2", "rbx 100", r"step n00_regs\+3 L2", r"step n00_regs\+7 L2", r"step n00_regs\+10 L2",
                           r"step n00_regs\+13 L2", "sum 105", "soft break n00_ud L2", "own break l1_run L1"),

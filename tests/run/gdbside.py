@@ -179,6 +179,20 @@ def case_threads():
         run("continue")
         names.update(re.findall(r"\* *\d+ +Thread \S+ \((vm [^)]*)\)", run("info threads")))
     say("seen", " ".join(sorted(names)))
+    other = 0
+    for thread in gdb.selected_inferior().threads():
+        thread.switch()
+        other += value("$rip") != 0
+    say("registers", other)
+    run("set scheduler-locking on")
+    stays = True
+    for thread in gdb.selected_inferior().threads():
+        thread.switch()
+        was = value("$rip")
+        run("stepi")
+        stays = stays and gdb.selected_thread().num == thread.num and value("$rip") != was
+    say("alone", stays)
+    run("set scheduler-locking off")
     run("delete")
 
 

@@ -181,6 +181,7 @@ void breaks_clear_all(struct vcpu *first)
 
 void breaks_follow(struct vcpu *v)
 {
+	debugger_clear_all(v, DEBUGGER_GDB); /* set before its first entry, perhaps, since its group was there */
 	for (unsigned i = 0; i < LIST_MAX; i++)
 		if (list[i].used && !set_in(v, &list[i]))
 			refuse(v, &list[i]);
