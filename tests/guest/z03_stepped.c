@@ -3,7 +3,8 @@
  * lands somewhere else than the CPU's would.
  * Cause: a debugger that uses the guest's own means and does not hide it.
  * Who had it: Linux KVM (94fe45da48f9: TF inside handlers; P13 for the INT3).
- * Rules: Z03, Z06, Z07, P13. `make check-gdb` drives gdb over it (tests/run/gdbcheck.py); alone it runs through. count=1: it spins until gdb sets gdb_go. */
+ * Rules: Z03, Z06, Z07, P13. `make check-gdb` drives gdb over it (tests/run/gdbcheck.py); alone it runs through. count=1: it spins until gdb sets gdb_go; 2: with
+ * interrupts on. */
 #include "tests/guest/guest.h"
 
 #define VEC_IRQ 0x40
@@ -143,7 +144,10 @@ SCENARIO(z03_stepped, "what gdb is driven over: steps, an INT3, a loop, breakpoi
 	if (env.count) {
 		print("# z03_stepped: spins\n");
 		console_drain();
+		if (env.count > 1)
+			__asm__ volatile("sti");
 		gdb_spin();
+		__asm__ volatile("cli");
 		check_eq("Z04.go", "what gdb wrote is there", gdb_go, 1);
 	}
 	gdb_here(9);

@@ -24,6 +24,7 @@ SYMBOLS = "build/obj/guest/guest64.elf"
 RUNGS = ("svm-qemu", "svm-bochs", "vmx-bochs")
 # What is wrong there without gdb as well: Bochs tells no cause of a #DB, and drover's guess has limits (svm-db-cause).
 KNOWN = {"svm-bochs": ("Z01.2", "Z01.3", "Z01.4")}
+SKIPPED = {("svm-bochs", "owners"): "with gdb's watchpoint and the guest's armed Bochs does not tell which was hit (svm-db-cause)"}
 SPINS = b"z03_stepped: spins"
 
 STEPS = ("gdb_list gl_cpuid gl_cli gl_ss gl_pair gl_pushf gl_pop gl_ecx gl_rep gl_rep gl_rep gl_syscall gl_entry gl_frame gl_frame+3 gl_frame+5 gl_frame+6 "
@@ -83,8 +84,9 @@ def cases(rung):
                           *[homeless % (4, 0, 3)] * 2, r"hits break@\+4 watch@\+23", "arms 5 .*"))
     yield Case("refused", ("at gdb_here 7", "refused 3 True", "name vm guest: guest holds 3 of 4 slots, debugger 1: none is left for ADDRESS",
                            "at gdb_here 8", "refused 4 True", "name vm guest: guest holds 4 of 4 slots, debugger 0: none is left for ADDRESS"))
-    yield Case("spin", ("spin SIGINT True",), "scenario=z03_stepped count=1", spins=True)
-    yield Case("later", ("later True", "slots guest=0 debugger=0 stepping=0"), "scenario=z03_stepped count=1", wait=False, later=True)
+    spin = "scenario=z03_stepped count=%d" % (2 if rung == "svm-bochs" else 1)  # whose SVM lets nobody interrupt a guest with IF=0
+    yield Case("spin", ("spin SIGINT True",), spin, spins=True)
+    yield Case("later", ("later True", "slots guest=0 debugger=0 stepping=0"), spin, wait=False, later=True)
     yield Case("monitor", (here % 0, "exits 3 lines -", "trace 3 lines -", "vmcb 3 lines -", "vmcs 3 lines -", "audit 1 lines 0 broken rules", "phys 1 lines -", "dbg 3 lines -",
                            "help 3 lines -", "nonsense 1 lines no such command"),
                options="trace=on", log=(r"trace: .*: kvm_entry: vcpu 0, rip 0x", r"trace: .*: kvm_exit: vcpu 0 reason \w", r"trace: .*: Set DRs: DR0 0x\w+ -> 0x\w+",
@@ -286,8 +288,8 @@ def check(names=RUNGS, only=()):
     counts, evidence = [0, 0, 0], {"guest": rungs.guest_hash(), "checks": {}, "red": {}}
     for name in names:
         rung = rungs.RUNGS[name]
-        absent = rungs.absent(rung)
         for case in cases(name):
+            absent = rungs.absent(rung) or SKIPPED.get((name, case.name), "")
             if only and case.name not in only:
                 continue
             if absent:
