@@ -198,3 +198,20 @@ BOTH(Z01_gdb_gone)
 	machine_same_as_bare(&m, 0, id(amd, "Z01.gone.bare"));
 	machine_stop(&m);
 }
+
+/* Two VMs of a group: what is set before one of them has begun is in it once, and goes. */
+BOTH(Z01_gdb_two_vms)
+{
+	static const struct gop a[] = { HC(HC_LAB_YIELD), { G_STORE, .a = 0x5000, .n = 1 }, HC(HC_LAB_YIELD), { G_CPUID } }, b[] = { HC(HC_LAB_YIELD), { G_CPUID }, { G_CPUID } };
+	static const char *const ask[] = { "qSupported", "Z2,5000,4", "c", "qfThreadInfo", "z2,5000,4", "c", NULL };
+	struct machine m;
+
+	if (!machine_start(&m, amd, full(amd)) || !machine_add(&m, OPS(a), OPS(show_all)) || !machine_add(&m, OPS(b), OPS(show_all)))
+		return;
+	sw.strict = false;
+	session(&m, ask);
+	tap_ok(said("watch:5000;"), id(amd, "Z04.two.watch"), "it hits");
+	tap_ok(said("$m1,2#"), id(amd, "Z04.two.threads"), "two VMs are two threads");
+	tap_eq(m.vm[0]->vcpu->debugger.nr | m.vm[1]->vcpu->debugger.nr, 0, id(amd, "Z01.two.gone"), "and is gone from both");
+	machine_stop(&m);
+}
