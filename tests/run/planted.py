@@ -137,8 +137,7 @@ GDB_PLANTS = (
     ("GE01-isr", "svm-qemu", "steps"),
     ("GE02-int3-kept", "svm-qemu", "steps"),
     ("GE03-hlt", "svm-qemu", "steps"),
-    ("GE04-shadow", "vmx-bochs", "steps"),
-    ("GE05-slot-lost", "svm-qemu", "owners"),
+    ("GE04-slot-lost", "svm-qemu", "owners"),
 )
 BENCH_PLANT = "NS20-whole-map"  # has to break a bound of bench (check-nested)
 
