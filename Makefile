@@ -11,7 +11,7 @@ OBJDUMP := objdump
 B := build
 
 # Everything in these folders is drover; a file is built because it is there.
-DIRS := boot arch/lib arch/x86 arch/x86/svm arch/x86/vmx arch/x86/pvm vmm vmm/dev drivers
+DIRS := boot arch/lib arch/x86 arch/x86/svm arch/x86/vmx arch/x86/pvm vmm vmm/dev vmm/gdb drivers
 C_SRCS := $(sort $(wildcard $(addsuffix /*.c,$(DIRS))))
 S_SRCS := $(sort $(wildcard $(addsuffix /*.S,$(DIRS))))
 OBJS := $(C_SRCS:%.c=$(B)/%.o) $(S_SRCS:%.S=$(B)/%.S.o)

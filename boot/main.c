@@ -32,6 +32,7 @@
 #include "drivers/screen.h"
 #include "drivers/uart.h"
 #include "vmm/backend.h"
+#include "vmm/gdb/gdb.h"
 #include "vmm/vmm.h"
 
 extern const struct backend svm_backend, vmx_backend, pvm_backend;
@@ -70,6 +71,31 @@ static unsigned levels_below(void)
 	return level < 1 ? 1 : level > 99 ? 99 : level;
 }
 
+static struct uart gdb_uart;
+
+static int gdb_take(void)
+{
+	return uart_take(&gdb_uart);
+}
+
+static void gdb_send(const char *s, size_t n)
+{
+	uart_send(&gdb_uart, s, n);
+}
+
+static void init_gdb(void)
+{
+	static const struct gdb_port port = { gdb_take, gdb_send };
+
+	if (!options.gdb)
+		return;
+	if (options.gdb == options.com || !uart_open(&gdb_uart, options.gdb))
+		log_printf("drover: no UART for gdb at 0x%x%s\n", options.gdb, options.gdb == options.com ? ": it is the console's" : "");
+	else
+		gdb_init(&port, options.gdb_wait);
+	gdb_uart.patience = 2000000000; /* whoever is at the other end may be slow to read; it has stopped the machine anyway */
+}
+
 static void init_sinks(void)
 {
 	const char *screen = "off";
@@ -77,6 +103,7 @@ static void init_sinks(void)
 
 	if (options.com != 0 && !(debugcon && in_drover()) && !uart_init(options.com))
 		log_printf("drover: no UART at 0x%x\n", options.com);
+	init_gdb();
 	/* A framebuffer above 4 GiB is out of reach of boot's page tables: init_memory takes it up later. */
 	if (options.screen && boot.fb.pa < 0x100000000ull)
 		screen_ok = screen_init(&boot.fb, &screen);

@@ -36,13 +36,29 @@ static bool parse_port(const char *v, unsigned span, uint16_t *port)
 	return true;
 }
 
-static bool set_com(struct options *o, const char *v)
+static bool parse_uart(const char *v, uint16_t *port)
 {
 	if (str_eq(v, "com1"))
 		v = "0x3f8";
 	else if (str_eq(v, "com2"))
 		v = "0x2f8";
-	return parse_port(v, 8, &o->com);
+	return parse_port(v, 8, port);
+}
+
+static bool set_com(struct options *o, const char *v)
+{
+	return parse_uart(v, &o->com);
+}
+
+static bool set_gdb(struct options *o, const char *v)
+{
+	char port[16];
+	const char *comma = strchr(v, ',');
+
+	if (comma && (!str_eq(comma, ",wait") || !str_copy_n(port, sizeof(port), v, (size_t)(comma - v)) || str_eq(port, "none")))
+		return false;
+	o->gdb_wait = comma != NULL;
+	return parse_uart(comma ? port : v, &o->gdb);
 }
 
 static bool set_debugcon(struct options *o, const char *v)
@@ -133,7 +149,7 @@ static const struct option {
 } table[] = {
 	{ "backend", set_backend }, { "com", set_com },	      { "debugcon", set_debugcon },
 	{ "screen", set_screen },   { "dbg", set_dbg },	      { "quirks", set_quirks },
-	{ "apic", set_apic },	    { "trace", set_trace },
+	{ "apic", set_apic },	    { "gdb", set_gdb },	      { "trace", set_trace },
 	{ "budget", set_budget },   { "minmem", set_minmem }, { "fault", set_fault },
 };
 

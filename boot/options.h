@@ -20,6 +20,8 @@ struct options {
 	unsigned dbg_policy;         /* dbg=lazy|eager|cached|trapped: enum dbg_policy */
 	unsigned trace;              /* trace=off|on|first: enum dbgtrace_mode */
 	bool quirks;                 /* quirks=auto|none */
+	uint16_t gdb;                /* gdb=com2[,wait]: the port of a UART that a gdb may come to; none: 0 */
+	bool gdb_wait;               /* the first VM waits for it */
 	unsigned budget_ms;          /* budget=MS: of a VM that names none */
 	unsigned min_mib;            /* minmem=MIB: less free memory than this stops the boot */
 	char fault[OPTIONS_FAULT_MAX]; /* fault=NAME: a lab fault, or empty */

@@ -397,20 +397,27 @@ static bool was_fast(const struct ring *r, uint64_t i)
 	return false;
 }
 
-void dbgtrace_print(const struct cpu *c)
+bool dbgtrace_print(const struct cpu *c, unsigned max)
 {
 	const struct ring *r = c->dbg.trace;
 	const struct dbg_event *e;
-	uint64_t lines = 0, lost = r->mode == DBGTRACE_LAST && r->laps ? (r->laps - 1) * DBGTRACE_EVENTS + (uint64_t)(r->next - r->e) : r->lost;
+	uint64_t lines = 0, n = 0, first, lost;
 
-	for (uint64_t i = 0; (e = nth(r, i)) != NULL; i++)
+	if (!r)
+		return false;
+	lost = r->mode == DBGTRACE_LAST && r->laps ? (r->laps - 1) * DBGTRACE_EVENTS + (uint64_t)(r->next - r->e) : r->lost;
+	while (nth(r, n))
+		n++;
+	first = n > max ? n - max : 0;
+	for (uint64_t i = first; (e = nth(r, i)) != NULL; i++)
 		lines += e->meta.what == TRIP ? 2 : 1;
-	log_printf("drover: trace: begin cpu %u: %lu events, %lu lost\n", c->id, lines, lost);
-	for (uint64_t i = 0; (e = nth(r, i)) != NULL; i++) {
+	log_printf("drover: trace: begin cpu %u: %lu events, %lu lost\n", c->id, lines, lost + first);
+	for (uint64_t i = first; (e = nth(r, i)) != NULL; i++) {
 		if (e->meta.what == TRIP)
 			print_trip(e, c->id, r->names[e->meta.vm % VMM_MAX_MODULES], was_fast(r, i));
 		else
 			print_access(e, c->id, r->names[e->meta.vm % VMM_MAX_MODULES]);
 	}
 	log_printf("drover: trace: end cpu %u\n", c->id);
+	return true;
 }

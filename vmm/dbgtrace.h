@@ -3,6 +3,8 @@
 #ifndef VMM_DBGTRACE_H
 #define VMM_DBGTRACE_H
 
+#include <stdbool.h>
+
 struct backend;
 struct cpu;
 
@@ -17,7 +19,7 @@ enum dbgtrace_mode {
 /* From here on this CPU's accesses are recorded, and a VM that is made with the backend returned (instead of be) has its entries and exits recorded.
  * Panics when there is no memory for the ring. Once, before any VM is made. */
 const struct backend *dbgtrace_start(const struct backend *be, struct cpu *c, enum dbgtrace_mode mode);
-/* Logs it, oldest first, between two marker lines; the format stands in tests/run/dbgtrace.py. Only where dbgtrace_start() has been. */
-void dbgtrace_print(const struct cpu *c);
+/* Logs the last max events, oldest first, between two marker lines; the format stands in tests/run/dbgtrace.py. False: there is no trace. */
+bool dbgtrace_print(const struct cpu *c, unsigned max);
 
 #endif

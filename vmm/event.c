@@ -68,7 +68,7 @@ void event_select_slow(struct vcpu *v)
 		vcpu_stop(v, EXIT_TRIPLE, "triple fault of a guest's guest, rip=0x%lx", v->rip);
 	}
 
-	irq = v->held & VCPU_HELD_INTR ? -1 : event_irq(v);
+	irq = (v->held & VCPU_HELD_INTR) || v->debugger.step ? -1 : event_irq(v); /* a debugger's step lands in no handler of them (Z06) */
 	vcpu_need(v, VST_SHADOW);
 	if (v->exit.vectoring.type != EVENT_NONE) {
 		v->inject = v->exit.vectoring;
@@ -80,7 +80,7 @@ void event_select_slow(struct vcpu *v)
 	} else {
 		busy = false;
 	}
-	if (v->nmi_pending && !(v->held & VCPU_HELD_NMI)) {
+	if (v->nmi_pending && !(v->held & VCPU_HELD_NMI) && !v->debugger.step) {
 		if (!busy && !v->st.nmi_blocked && !v->st.shadow) {
 			v->inject = (struct event){ .type = EVENT_NMI, .vector = VEC_NMI };
 			v->nmi_pending = false;

@@ -9,6 +9,7 @@
 #include "vmm/apic.h"
 #include "vmm/backend.h"
 #include "vmm/cpuid.h"
+#include "vmm/debugger.h"
 #include "vmm/exits.h"
 #include "vmm/fetch.h"
 #include "vmm/run.h"
@@ -152,7 +153,7 @@ static inline __attribute__((always_inline)) void dispatch(struct vcpu *v)
 /* A copy of its own, so that the guest's own exits have nothing to save for it. */
 static __attribute__((noinline)) void nested_handle(struct vcpu *v)
 {
-	if (!v->be->nested->exit(v))
+	if (!debugger_takes(v) && !v->be->nested->exit(v))
 		dispatch(v);
 	v->step.over = false;
 	if (v->migrate_l2)

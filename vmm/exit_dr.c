@@ -6,6 +6,7 @@
 #include "arch/x86/def/exitcode.h"
 #include "arch/x86/def/seg.h"
 #include "vmm/backend.h"
+#include "vmm/debugger.h"
 #include "vmm/fetch.h"
 
 struct operands {
@@ -101,7 +102,7 @@ static void intercepted_db(struct vcpu *v, struct dbg_record r)
 		vcpu_debugger_hit(v, theirs);
 	if (!theirs || r.payload || r.cls == DBG_ICEBP)
 		vcpu_raise_db(v, &r);
-	else if (r.cls == DBG_FAULT)
+	else if (r.cls == DBG_FAULT && v->debugger.stop == STOP_NONE) /* gdb steps over its own by itself, and RF shows in frames */
 		v->rflags |= RFLAGS_RF; /* its instruction has not run yet, and is not to hit again */
 }
 
@@ -134,6 +135,11 @@ void exit_exception(struct vcpu *v)
 		vcpu_raise(v, VEC_AC, true, 0);
 		return;
 	default:
+		if (e->u.exc.vector == VEC_BP && (v->debugger.catch_int3 || !(v->step.caught || (v->be->dbg_caps & DBG_CAP_RING3)))) {
+			v->step.caught = false;
+			debugger_int3(v);
+			return;
+		}
 		if (v->step.caught || (v->be->dbg_caps & DBG_CAP_RING3)) {
 			caught(v);
 			return;

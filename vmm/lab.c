@@ -10,6 +10,7 @@
 #include "arch/x86/def/hypercall.h"
 #include "arch/x86/insn.h"
 #include "arch/x86/percpu.h"
+#include "vmm/debugger.h"
 #include "vmm/fetch.h"
 #include "vmm/gva.h"
 #include "vmm/run.h"
@@ -141,13 +142,15 @@ static void lab_reset(struct vcpu *v)
 	v->rflags = RFLAGS_BIT1;
 }
 
-static uint64_t debugger(struct dbg_vcpu *d, const uint64_t *r)
+static uint64_t debugger(struct vcpu *v)
 {
+	const uint64_t *r = v->r;
+
 	if (r[GPR_RDX] == ~0ull) {
-		dbg_release_all(d);
+		debugger_clear_all(v, DEBUGGER_LAB);
 		return 0;
 	}
-	return r[GPR_RDX] < 4 && r[GPR_RCX] < 16 && dbg_hold(d, (unsigned)r[GPR_RDX], r[GPR_RBX], (unsigned)r[GPR_RCX]) ? 0 : HC_EINVAL;
+	return r[GPR_RDX] < 4 && r[GPR_RCX] < 16 && debugger_set(v, DEBUGGER_LAB, r[GPR_RBX], (unsigned)r[GPR_RCX], (int)r[GPR_RDX]) ? 0 : HC_EINVAL;
 }
 
 static uint64_t debugger_hits(struct vcpu *v, uint64_t what)
@@ -319,7 +322,7 @@ static uint64_t lab_call(struct vcpu *v, uint64_t nr)
 	case HC_LAB_HOST_TOUCH: return host_touch(d, r[GPR_RBX]);
 	case HC_LAB_HOST_BUF: return (uint64_t)(uintptr_t)host_buf;
 	case HC_LAB_HOST_DB: return host_db(d, r[GPR_RBX] == 1);
-	case HC_LAB_DEBUGGER: return debugger(&v->dbg, r);
+	case HC_LAB_DEBUGGER: return debugger(v);
 	case HC_LAB_DEBUGGER_HITS: return debugger_hits(v, r[GPR_RBX]);
 	case HC_LAB_POLICY: return v->dbg.policy;
 	case HC_LAB_AUDIT: return v->be->audit(v);

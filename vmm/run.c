@@ -13,8 +13,10 @@
 #include "arch/x86/lapic.h"
 #include "arch/x86/tsc.h"
 #include "vmm/apic.h"
+#include "vmm/debugger.h"
 #include "vmm/fetch.h"
 #include "vmm/fpu.h"
+#include "vmm/gdb/gdb.h"
 #include "vmm/step.h"
 #include "vmm/trace.h"
 
@@ -88,6 +90,8 @@ static __attribute__((noinline)) unsigned debug_enter(struct vcpu *v, struct cpu
 {
 	unsigned ops;
 
+	if (v->debugger.nr)
+		debugger_fit(v);
 	if (step_wanted(v))
 		step_enter(v);
 	ops = dbg_plan_enter(v->be->dbg_caps, &c->dbg, &v->dbg);
@@ -182,6 +186,22 @@ static __attribute__((noinline)) void end_of_slice(struct vcpu *v, struct cpu *c
 		run_timer(v);
 }
 
+/* Debuggers, who are asked at the end of each slice, and whenever one of theirs was hit or a step is over. The guest's time stands still meanwhile. */
+static __attribute__((noinline)) void ask_debuggers(struct vcpu *v)
+{
+	if (!v->stopped)
+		debugger_boundary(v);
+	if (!gdb_on)
+		return;
+	account(v, rdtsc());
+	while (gdb_turn(v)) {
+		v->since_tsc = rdtsc();
+		if (!v->debugger.step || v->stopped || v->halted || v->debugger.frozen || !step_software(v))
+			return;
+		debugger_stepped(v);
+	}
+}
+
 static __attribute__((noinline)) void begin(struct vcpu *v, struct cpu *c)
 {
 	v->leave = false;
@@ -192,6 +212,8 @@ static __attribute__((noinline)) void begin(struct vcpu *v, struct cpu *c)
 	if (!v->started) {
 		v->started = true;
 		log_printf("drover: vm %s: first entry tsc=%lu\n", v->vm->name, rdtsc());
+		if (gdb_on)
+			gdb_begin(v);
 	}
 }
 
@@ -204,6 +226,7 @@ static __attribute__((noinline)) void run_vcpu(struct vcpu *v, struct cpu *c)
 		irq_enable(); /* every time, so that the host's tick comes however fast the guest exits */
 		exit_handle(v);
 		if (__builtin_expect(v->exit.tsc >= c->slice_end_tsc, 0)) {
+			ask_debuggers(v);
 			if (!v->leave)
 				end_of_slice(v, c);
 			if (v->leave)
@@ -223,7 +246,7 @@ bool run_timer_wakes(const struct vcpu *v)
 /* Ends a HLT for which the timer has come. */
 static bool can_run(struct vcpu *p, uint64_t now)
 {
-	if (p->stopped)
+	if (p->stopped || p->debugger.frozen)
 		return false;
 	if (!p->halted)
 		return true;
@@ -262,6 +285,8 @@ static __attribute__((noinline)) struct vcpu *wait_for_timer(struct vcpu *v)
 		irq_disable();
 		lapic_alarm(due);
 		irq_enable_and_hlt();
+		if (gdb_on)
+			start += gdb_idle(v);
 		gone = rdtsc() - start;
 		do {
 			p->run_tsc += p->stopped ? 0 : gone;
@@ -306,7 +331,7 @@ void run_group(struct vcpu *first, struct cpu *c)
 		load(v, c);
 		run_vcpu(v, c);
 		next = run_peer(v);
-		if (!next && (v->stopped || v->halted)) {
+		if (!next && (v->stopped || v->halted || v->debugger.frozen)) {
 			next = wait_for_timer(v);
 			if (!next)
 				break;

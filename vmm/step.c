@@ -12,6 +12,7 @@
 #include "arch/x86/def/seg.h"
 #include "arch/x86/lapic.h"
 #include "vmm/backend.h"
+#include "vmm/debugger.h"
 #include "vmm/fetch.h"
 #include "vmm/gva.h"
 #include "vmm/run.h"
@@ -184,11 +185,22 @@ static void virtual_interrupt(struct vcpu *v)
 {
 	int vector;
 
-	if (!v->level || !v->be->nested->virq || v->st.shadow != SHADOW_NONE)
+	if (!v->level || v->debugger.step || !v->be->nested->virq || v->st.shadow != SHADOW_NONE)
 		return;
 	vector = v->be->nested->virq(v, true);
 	if (vector >= 0)
 		v->inject = (struct event){ .type = EVENT_INTR, .vector = (uint8_t)vector };
+}
+
+bool step_software(struct vcpu *v)
+{
+	struct flow f;
+
+	vcpu_need(v, VST_SHADOW);
+	if (v->exception.type != EVENT_NONE || v->inject.type != EVENT_NONE || v->exit.vectoring.type != EVENT_NONE || v->st.pending_dbg || v->step.asleep || breakpoint_here(v))
+		return false;
+	look(v, &f);
+	return (f.kind == FLOW_SYSCALL || f.kind == FLOW_SYSRET) && system_call(v, &f);
 }
 
 void step_enter(struct vcpu *v)
@@ -196,6 +208,10 @@ void step_enter(struct vcpu *v)
 	struct vcpu_step *s = &v->step;
 	struct flow f;
 
+	if (v->debugger.stepping) {
+		debugger_before(v);
+		v->dbg.soft = true; /* by hardware's BTF a step would be many instructions */
+	}
 	s->on = true;
 	s->sti = s->hidden = s->lock = s->taken = false;
 	s->from = v->rip;
@@ -218,6 +234,7 @@ void step_enter(struct vcpu *v)
 			if (v->inject.type == EVENT_NONE) {
 				vcpu_need(v, VST_SHADOW);
 				s->waiting = v->st.pending_dbg;
+				v->debugger.over = !s->waiting && v->rip != s->from;
 				lapic_kick(); /* nothing is to run in this entry */
 				s->from = v->rip;
 				s->kicked = true;
@@ -263,6 +280,7 @@ static void leave_kicked(struct vcpu *v)
 	s->kicked = false;
 	if (v->exit.vectoring.type != EVENT_NONE || v->exit.kind == EXITK_ENTRY_FAIL || s->quiet)
 		return;
+	v->debugger.over = true;
 	record(v, v->rip, true);
 }
 
@@ -310,6 +328,10 @@ void step_leave(struct vcpu *v)
 
 	s->on = false;
 	s->catching = false;
+	if (v->debugger.stepping) {
+		v->dbg.soft = v->vm->debugctl_emulate;
+		this_cpu()->slice_end_tsc = 0; /* the loop asks the debugger */
+	}
 	s->caught = e->kind == EXITK_EXCEPTION && !db;
 	vcpu_dirty(v, VST_CTL);
 	if (s->kicked) {
@@ -327,6 +349,7 @@ void step_leave(struct vcpu *v)
 		return;
 	}
 	r->cls = DBG_TRAP;
+	v->debugger.over = true;
 	if (completed(v, r)) {
 		e->kind = EXITK_NONE;
 		s->over = v->level != 0; /* what has no exit of its own cannot be a guest hypervisor's */

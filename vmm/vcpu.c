@@ -14,6 +14,7 @@
 #include "vmm/backend.h"
 #include "vmm/bus.h"
 #include "vmm/cpuid.h"
+#include "vmm/debugger.h"
 #include "vmm/fetch.h"
 
 void vcpu_need_slow(struct vcpu *v, uint32_t groups)
@@ -190,6 +191,9 @@ void vcpu_raise_db(struct vcpu *v, const struct dbg_record *r)
 
 void vcpu_debugger_hit(struct vcpu *v, uint32_t hits)
 {
+	hits = debugger_hit(v, hits);
+	if (!hits)
+		return;
 	v->debugger_hits++;
 	v->debugger_dr6 = dbg_dr6_merge(DR6_INIT, hits, v->dbg.feat);
 }

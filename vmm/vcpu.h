@@ -113,6 +113,30 @@ struct vcpu_step {
 	uint64_t from; /* RIP of the branch, if it is one */
 };
 
+/* A breakpoint of a debugger outside of the guest (debugger.h). */
+struct debugger_bp {
+	uint64_t addr;  /* linear */
+	uint64_t value; /* of memory there before the step; without a slot only */
+	uint8_t owner;  /* enum debugger_owner; DEBUGGER_NOBODY: free */
+	uint8_t rw_len; /* DR7's nibble */
+	int8_t slot;    /* 0-3; -1: none is left for it, so that it is looked for by stepping */
+};
+
+#define DEBUGGER_BPS 4 /* it gets free slots only, so more than four never are */
+
+struct vcpu_debugger {
+	struct debugger_bp bp[DEBUGGER_BPS];
+	uint8_t nr, homeless;  /* in use; of those without a slot */
+	bool stepping;         /* runs one instruction at a time: a stop is wanted behind the next, or some are homeless */
+	bool step;             /* the former: NMI and interrupts wait meanwhile (Z06) */
+	bool over;             /* an instruction is over since the entry, or an event delivered */
+	bool frozen;           /* not to run while its peers do */
+	bool catch_int3;       /* INT3 exits: there are software breakpoints. Committed with VST_CTL */
+	uint8_t stop;          /* enum debugger_stop: why it is to stop at this boundary */
+	uint64_t stop_addr;    /* of a watchpoint */
+	uint64_t from_rip, from_rcx;
+};
+
 /* SVM's GIF is 0, or a guest's guest may not be interrupted. */
 enum { VCPU_HELD_INTR = 1, VCPU_HELD_NMI = 2 };
 
@@ -146,7 +170,7 @@ struct vcpu {
 	struct vm *vm;
 	void *hw;               /* the backend's own: control block(s), host-physical addresses */
 	uint64_t exits, fast_exits;
-	uint64_t debugger_hits; /* breakpoints of a debugger's own slots (Z04) */
+	uint64_t debugger_hits; /* breakpoints of a debugger's own slots (Z04); gdb's are not among them */
 	uint64_t debugger_dr6;  /* DR6 as the debugger has to see it at the last one */
 	uint64_t bus_locks;     /* made by the guest, as far as the CPU tells (V21) */
 	uint64_t run_tsc;       /* host time used, in TSC ticks */
@@ -154,6 +178,7 @@ struct vcpu {
 	unsigned exit_code;     /* enum exit_code once stopped */
 
 	/* vmm/'s own from here on. Backends set event_pending and live, read apic, step.catching and miss, change fetch at a level switch; no more. */
+	struct vcpu_debugger debugger; /* backends read catch_int3 */
 	bool event_pending;     /* event_select() has something to look at: exception, NMI or IRQ */
 	bool leave;             /* set by vcpu_leave(): stopped, or give way to the peer */
 	bool started;           /* has been entered once */

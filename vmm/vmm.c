@@ -11,6 +11,7 @@
 #include "vmm/backend.h"
 #include "vmm/cpuid.h"
 #include "vmm/dbgtrace.h"
+#include "vmm/gdb/gdb.h"
 #include "vmm/run.h"
 #include "vmm/trace.h"
 #include "vmm/vmopts.h"
@@ -144,6 +145,10 @@ enum exit_code vmm_main(const struct vmm_config *cfg)
 		return EXIT_NOMODULE;
 	}
 	cpuid_init(cfg->backend->ring3);
+	if (gdb_on && be->ring3) {
+		log_printf("drover: gdb= is not to be had with backend=pvm: drover cannot step a guest in ring 3 for a debugger\n");
+		return EXIT_BADOPT;
+	}
 	trace_init();
 	if (!cfg->backend->cpu_on(c))
 		return EXIT_NOVIRT;
@@ -161,12 +166,14 @@ enum exit_code vmm_main(const struct vmm_config *cfg)
 			run_group(vms[0]->vcpu, c);
 		for (unsigned k = 0; k < n; k++) {
 			report(vms[k]);
+			gdb_vm_gone(vms[k]);
 			worst(&code, vms[k]->vcpu->exit_code);
 			vm_destroy(vms[k]);
 		}
 	}
 	cfg->backend->cpu_off(c);
 	if (cfg->trace != DBGTRACE_OFF)
-		dbgtrace_print(c);
+		dbgtrace_print(c, ~0u);
+	gdb_end((unsigned)code);
 	return code;
 }

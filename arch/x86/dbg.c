@@ -131,6 +131,19 @@ bool dbg_hold(struct dbg_vcpu *v, unsigned slot, uint64_t addr, unsigned rw_len)
 	return true;
 }
 
+void dbg_release(struct dbg_vcpu *v, unsigned slot)
+{
+	v->held &= (uint8_t)~(1u << slot);
+	v->held_dr7 &= ~(DR7_ENABLE(slot) | DR7_RWLEN(slot));
+	dbg_settle(v);
+}
+
+void dbg_watch(struct dbg_vcpu *v, bool on)
+{
+	v->watched = on;
+	dbg_settle(v);
+}
+
 void dbg_release_all(struct dbg_vcpu *v)
 {
 	v->held = 0;
@@ -374,7 +387,7 @@ void dbg_go_live(struct dbg_vcpu *v)
 
 void dbg_settle(struct dbg_vcpu *v)
 {
-	if (!v->held && !v->deaf && (v->policy == DBG_EAGER || v->policy == DBG_CACHED))
+	if (!(v->held | v->watched | v->deaf) && (v->policy == DBG_EAGER || v->policy == DBG_CACHED))
 		v->state = DBG_LIVE;
 	else
 		v->state = dbg_armed(dbg_eff_dr7(v)) ? DBG_ARMED : DBG_IDLE;

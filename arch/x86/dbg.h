@@ -81,6 +81,7 @@ struct dbg_vcpu {
 	uint64_t held_dr[4];
 	uint64_t held_dr7; /* enables and types of the held slots only */
 	bool deaf;         /* SVM's GIF is 0: what its own breakpoints match is discarded, so hardware has none of them */
+	bool watched;      /* it steps the guest, or has breakpoints without a slot: not LIVE, as with slots (Z02) */
 	/* What the VM control block holds or must hold. The plan writes them, the backend commits them when vm_dirty. */
 	bool vm_dirty;
 	bool vm_intercept; /* MOV DR exits */
@@ -205,7 +206,10 @@ bool dbg_wrmsr_mask(struct dbg_vcpu *v, unsigned slot, uint64_t value);
 
 /* Takes a slot for the debugger. addr: linear; rw_len: DR7's nibble. False: no such slot, or the guest has it enabled. Not while in hardware. */
 bool dbg_hold(struct dbg_vcpu *v, unsigned slot, uint64_t addr, unsigned rw_len);
+void dbg_release(struct dbg_vcpu *v, unsigned slot);
 void dbg_release_all(struct dbg_vcpu *v);
+/* Keeps the vcpu from owning the registers, slots held or not. Not while in hardware. */
+void dbg_watch(struct dbg_vcpu *v, bool on);
 /* What hardware has to hold: the guest's registers, but for the held slots. */
 uint64_t dbg_eff_dr(const struct dbg_vcpu *v, unsigned slot);
 uint64_t dbg_eff_dr7(const struct dbg_vcpu *v);
@@ -227,10 +231,10 @@ void dbg_cpu_reset(struct dbg_cpu *c); /* the host's own state: nothing armed, D
 /* The first MOV DR of a non-LIVE vcpu exited and passed dbg_check_access: the vcpu becomes LIVE (rule H10); the instruction is
  * re-executed. The caller sets RFLAGS.RF for it (rule V15). */
 void dbg_go_live(struct dbg_vcpu *v);
-/* May it? Else the access is emulated: trapped policy, or a debugger holds slots (Z02), or its breakpoints are not to hit. */
+/* May it? Else the access is emulated: trapped policy, or a debugger holds slots or steps (Z02), or its breakpoints are not to hit. */
 static inline bool dbg_may_go_live(const struct dbg_vcpu *v)
 {
-	return v->policy != DBG_TRAPPED && !v->held && !v->deaf;
+	return v->policy != DBG_TRAPPED && !(v->held | v->watched | v->deaf);
 }
 /* The state that the registers' values ask for, while no guest's are in hardware. After each change of dr7, policy, held or deaf. */
 void dbg_settle(struct dbg_vcpu *v);

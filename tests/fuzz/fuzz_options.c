@@ -52,6 +52,7 @@ static void try_options(const char *line, char *bad, size_t cap)
 	free(more);
 	FUZZ_CHECK(o.backend == CHOOSE_AUTO || o.backend == CHOOSE_SVM || o.backend == CHOOSE_VMX, "backend %u", o.backend);
 	FUZZ_CHECK(o.com <= 0x10000 - 8, "com %#x", o.com);
+	FUZZ_CHECK(o.gdb <= 0x10000 - 8 && (o.gdb || !o.gdb_wait), "gdb %#x", o.gdb);
 	FUZZ_CHECK(o.budget_ms >= 1 && o.budget_ms <= 86400000, "budget %u", o.budget_ms);
 	FUZZ_CHECK(o.min_mib >= 1 && o.min_mib <= 1u << 20, "minmem %u", o.min_mib);
 	FUZZ_CHECK(memchr(o.fault, 0, sizeof(o.fault)) != NULL, "the fault's name has no end");

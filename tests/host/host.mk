@@ -11,7 +11,7 @@ HOST_SAN := -fsanitize=address,undefined -fno-sanitize=alignment -fno-sanitize-r
 
 # What is under test. Not among them: what is assembly, and what the software machine takes the place of (pmem, tsc, boot).
 HOST_SUT := arch/x86/dbg.c arch/x86/dbg_switch.c arch/x86/quirks.c $(wildcard arch/lib/*.c) $(wildcard arch/x86/svm/*.c) $(wildcard arch/x86/pvm/*.c) \
-	$(wildcard arch/x86/vmx/*.c) $(wildcard vmm/*.c) $(wildcard vmm/dev/*.c) boot/options.c boot/multiboot_parse.c
+	$(wildcard arch/x86/vmx/*.c) $(wildcard vmm/*.c) $(wildcard vmm/dev/*.c) $(wildcard vmm/gdb/*.c) boot/options.c boot/multiboot_parse.c
 HOST_TESTS := $(wildcard tests/host/*.c) $(wildcard tests/host/model/*.c)
 HOST_SRCS := $(HOST_SUT) $(HOST_TESTS)
 

@@ -22,6 +22,8 @@ TEST(options_strict)
 		{ "", NULL }, { "backend=svm com=com2 screen=off", NULL }, { "/boot/drover.elf backend=vmx", NULL }, { "drover dbg=lazy", NULL },
 		{ "backend=pvm", NULL }, { "backend=pv", "backend=pv" }, { "com=1000", "com=1000" }, { "com=0x", "com=0x" }, { "com=0xfff9", "com=0xfff9" }, { "com=0xfff8", NULL },
 		{ "com=0xffffffffffffffff", "com=0xffffffffffffffff" },
+		{ "gdb=com2", NULL }, { "gdb=0x2f8,wait trace=on", NULL }, { "gdb=none", NULL }, { "gdb=none,wait", "gdb=none,wait" }, { "gdb=com2,", "gdb=com2," },
+		{ "gdb=com2,wait,wait", "gdb=com2,wait,wait" }, { "gdb=com2 wait", "wait" }, { "gdb=com3", "gdb=com3" }, { "trace=yes", "trace=yes" },
 		{ "budget=0", "budget=0" }, { "budget=10x", "budget=10x" }, { "minmem=", "minmem=" }, { "fault=no-such", "fault=no-such" },
 		{ "backend", "backend" }, { "Backend=svm", "Backend=svm" }, { "backend=svm nonsense", "nonsense" }, { "dbg=eagerly", "dbg=eagerly" },
 		{ "backend=svm /boot/x", "/boot/x" }, { "quirks=some", "quirks=some" }, { "budget=86400000", NULL }, { "budget=86400001", "budget=86400001" },
@@ -51,6 +53,9 @@ TEST(options_values)
 	options_parse("backend=vmx com=none debugcon=0x402 screen=off quirks=none budget=5 fault=vtx-locked", &o, bad, sizeof(bad));
 	tap_ok(o.backend == CHOOSE_VMX && o.com == 0 && o.debugcon == 0x402 && !o.screen && !o.quirks && o.budget_ms == 5, "options.values", "values");
 	tap_ok(strcmp(o.fault, "vtx-locked") == 0, "options.fault", "the lab fault");
+	tap_ok(o.gdb == 0 && !o.gdb_wait && !o.trace, "options.gdb.off", "no gdb, no trace");
+	options_parse("gdb=com2,wait trace=on", &o, bad, sizeof(bad));
+	tap_ok(o.gdb == 0x2f8 && o.gdb_wait && o.trace, "options.gdb", "a gdb that is waited for");
 }
 
 TEST(vmopts_strict)

@@ -74,6 +74,7 @@ find_missing() {
 	need /usr/include/capstone/capstone.h libcapstone-dev
 	need qemu-system-x86_64 qemu-system-x86
 	need bochs bochs
+	need gdb gdb
 	need /usr/share/bochs/BIOS-bochs-latest bochsbios
 	need /usr/share/bochs/VGABIOS-lgpl-latest bochs vgabios
 	need grub-mkrescue grub-common

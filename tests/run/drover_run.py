@@ -18,6 +18,7 @@ import debugctl  # noqa: E402
 import emulators  # noqa: E402
 import exitcodes  # noqa: E402
 import expect  # noqa: E402
+import gdbcheck  # noqa: E402
 import job  # noqa: E402
 import l0  # noqa: E402
 import live  # noqa: E402
@@ -27,7 +28,7 @@ import pvmcheck  # noqa: E402
 import rungs  # noqa: E402
 import table  # noqa: E402
 
-PARTS = ("host", "coverage", "mutants", "fuzz", "explore", "bare", "svm", "vmx", "pvm", "nested", "policies", "planted", "rules", "boot", "report", "lint")
+PARTS = ("host", "coverage", "mutants", "fuzz", "explore", "bare", "svm", "vmx", "pvm", "nested", "policies", "gdb", "planted", "rules", "boot", "report", "lint")
 
 
 def choose_pvm(platform):
@@ -186,7 +187,7 @@ def add(*parts):
 
 
 def cmd_check(args):
-    """make check-bare, -svm, -vmx, -pvm, -nested, -policies, -planted, -boot."""
+    """make check-bare, -svm, -vmx, -pvm, -nested, -policies, -gdb, -planted, -boot."""
     if args.part == "bare":
         counts = run_rungs(("bare-qemu", "bare-bochs-intel", "bare-bochs-amd"))
     elif args.part == "svm":
@@ -199,6 +200,8 @@ def cmd_check(args):
         counts = nested.check(run_rungs)
     elif args.part == "policies":
         counts = run_rungs([name for name, rung in rungs.RUNGS.items() if rung.policy])
+    elif args.part == "gdb":
+        counts = gdbcheck.check()
     elif args.part == "planted":
         counts = planted.check()
     else:
@@ -274,7 +277,7 @@ def parser():
     sub.add_argument("--upper-options", default="", help="more options for the drovers above the first")
     sub.set_defaults(call=cmd_run)
     sub = subs.add_parser("check", help="one part of make check")
-    sub.add_argument("part", choices=("bare", "svm", "vmx", "pvm", "nested", "policies", "planted", "boot"))
+    sub.add_argument("part", choices=("bare", "svm", "vmx", "pvm", "nested", "policies", "gdb", "planted", "boot"))
     sub.set_defaults(call=cmd_check)
     sub = subs.add_parser("count", help="run a command and keep its counts as a part of make check")
     sub.add_argument("part", choices=PARTS)
@@ -289,6 +292,10 @@ def parser():
     sub = subs.add_parser("bad-input", help="single bad-input cases, or all")
     sub.add_argument("names", nargs="*")
     sub.set_defaults(call=lambda args: 1 if badinput.check(None, args.names)[1] else 0)
+    sub = subs.add_parser("gdb", help="single cases of check-gdb, or all: RUNG [CASE...]")
+    sub.add_argument("rung", choices=gdbcheck.RUNGS)
+    sub.add_argument("names", nargs="*")
+    sub.set_defaults(call=lambda args: 1 if gdbcheck.check((args.rung,), args.names)[1] else 0)
     subs.add_parser("bench", help="instructions per operation against their bounds").set_defaults(
         call=lambda _: 1 if bench.check()[1] else 0)
     sub = subs.add_parser("l0", help="what the hypervisor below breaks, rule by rule")

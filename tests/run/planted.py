@@ -152,6 +152,15 @@ NESTED_PLANTS = (
     Plant("DC19-mtf-in-step", "n03_debugctl", ("nest2-vmx-bochs",)),
     Plant("Y96-nested-mtf-pending", "n12_mtf", ("nest2-vmx-bochs",)),
 )
+# With gdb (check-gdb): mutant, rung, case.
+GDB_PLANTS = (
+    ("DC05-pushf", "svm-qemu", "steps"),
+    ("DC09-frame", "svm-qemu", "steps"),
+    ("GE01-isr", "svm-qemu", "steps"),
+    ("GE02-int3-kept", "svm-qemu", "steps"),
+    ("GE03-hlt", "svm-qemu", "steps"),
+    ("GE04-slot-lost", "svm-qemu", "owners"),
+)
 BENCH_PLANT = "NS20-whole-map"  # has to break a bound of bench (check-nested)
 
 
@@ -273,7 +282,7 @@ def plant_all(plants, what):
 
 def check():
     """Plants all; (passed, failed, skipped)."""
-    planted = {p.mutant for p in PLANTS + NESTED_PLANTS} | {BENCH_PLANT}
+    planted = {p.mutant for p in PLANTS + NESTED_PLANTS} | {words[0] for words in GDB_PLANTS} | {BENCH_PLANT}
     left = [n for n in mutate.names() if mutate.load(n).head.get("emulator") and n not in planted]
     for name in left:
         print("planted: FAIL %s: it is for an emulator, and stands in no row here" % name)

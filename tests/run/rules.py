@@ -16,7 +16,7 @@ import rungs
 import table
 
 SOURCES = ("boot", "arch", "vmm", "drivers")
-PARTS = ("host", "mutants", "explore", "bare", "svm", "vmx", "pvm", "planted", "nested")
+PARTS = ("host", "mutants", "explore", "bare", "svm", "vmx", "pvm", "planted", "nested", "gdb")
 PLANNED = ""  # groups of which no rule is asked yet
 BACKEND = {"V": "vmx", "N": "vmx", "S": "svm", "M": "svm", "P": "pvm"}  # a group's rungs; what the other vendor's do is no proof
 HOST = "host"
@@ -245,6 +245,11 @@ def gather():
     explored = load_json(results / "explore.json", found.problems, "make check-explore")
     found.checks[EXPLORE] = sorted({(check, True) for checks in explored.values() for check in checks})
     found.red.update({m: {EXPLORE: checks} for m, checks in explored.items()})
+    with_gdb = load_json(results / "gdb.json", found.problems, "make check-gdb")
+    found.checks.update(with_gdb.get("checks", {}))
+    for mutant, by_rung in with_gdb.get("red", {}).items():
+        for rung, checks in by_rung.items():
+            found.red.setdefault(mutant + "*", {}).setdefault(rung, []).extend(checks)
     for name in table.ORDER:
         path = job_log(name)
         if not path.exists():
@@ -283,7 +288,7 @@ def print_rules(rules):
     for rule in rules.values():
         if rule.state == "planned":
             continue
-        names = [r for r in (HOST, EXPLORE, *table.ORDER) if r in rule.checks]
+        names = [r for r in (HOST, EXPLORE, *table.ORDER) if r in rule.checks] + [r for r in rule.checks if r.endswith("-gdb")]
         where = [table.HEADS.get(r, r) if proves(r) else "(%s)" % table.HEADS[r] for r in names]
         checks = [c for r in names if proves(r) for c in rule.checks[r]]
         print("%s %-7s | %s | %s | %s | %s" % (rule.ident, rule.state, some(rule.cited, 2), some(dict.fromkeys(checks), 2),

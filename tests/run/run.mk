@@ -15,10 +15,10 @@ UPPER_OPTIONS ?=
 # log or lines: what is shown while it runs. Empty: a line per scenario on a terminal, the log elsewhere.
 VIEW ?=
 RUNNER := python3 tests/run/drover_run.py
-CHECK_PARTS := lint host coverage mutants fuzz explore bare svm vmx pvm nested policies planted rules boot report
+CHECK_PARTS := lint host coverage mutants fuzz explore bare svm vmx pvm nested policies gdb planted rules boot report
 
 .PHONY: deps run bench check check-host check-coverage check-mutants check-fuzz check-explore check-bare check-svm check-vmx check-pvm check-policies
-.PHONY: check-nested check-planted check-boot check-lint check-rules check-report check-l0 rules report
+.PHONY: check-gdb check-nested check-planted check-boot check-lint check-rules check-report check-l0 rules report
 
 # `make deps check` is one command: deps has to be over before anything else begins, with -j as well.
 ifneq (,$(filter deps,$(MAKECMDGOALS)))
@@ -79,13 +79,13 @@ check-explore: | $(DEPS_FIRST)
 	$(need)
 	+@$(if $(EXPLORE),,$(RUNNER) count explore )$(MAKE) --no-print-directory explore-run
 
-check-bare check-svm check-vmx check-pvm check-nested check-policies check-planted: | $(DEPS_FIRST)
+check-bare check-svm check-vmx check-pvm check-nested check-policies check-gdb check-planted: | $(DEPS_FIRST)
 	$(need)
 	$(build)
 	@$(RUNNER) check $(@:check-%=%)
 
 # Reads what the parts of check left. What has not run yet, or is older than the host tests' log, runs first.
-RULES_PARTS := host explore mutants bare svm vmx pvm planted nested
+RULES_PARTS := host explore mutants bare svm vmx pvm planted nested gdb
 rules: | $(DEPS_FIRST)
 	$(need)
 	+@for part in $(RULES_PARTS); do test -e $(B)/results/part-$$part.json || $(MAKE) --no-print-directory check-$$part; done

@@ -192,6 +192,7 @@ _Static_assert(sizeof(struct vmcb) == 4096, "VMCB layout: one page");
 #define VMCB_I1_RDPMC (1u << 15)
 #define VMCB_I1_CPUID (1u << 18)
 #define VMCB_I1_IRET (1u << 20)
+#define VMCB_I1_SWINT (1u << 21)
 #define VMCB_I1_INVD (1u << 22)
 #define VMCB_I1_HLT (1u << 24)
 #define VMCB_I1_INVLPGA (1u << 26)

@@ -8,7 +8,7 @@
 #include "arch/x86/svm/svm.h"
 
 enum how {
-	HOW_PLAIN, HOW_INSN, HOW_IO, HOW_MSR, HOW_DR_READ, HOW_DR_WRITE, HOW_CR_READ, HOW_CR_WRITE, HOW_CR0_SEL, HOW_EXC, HOW_DB, HOW_ICEBP, HOW_VINTR, HOW_IRET,
+	HOW_PLAIN, HOW_INSN, HOW_IO, HOW_MSR, HOW_DR_READ, HOW_DR_WRITE, HOW_CR_READ, HOW_CR_WRITE, HOW_CR0_SEL, HOW_EXC, HOW_DB, HOW_ICEBP, HOW_VINTR, HOW_IRET, HOW_SWINT,
 	HOW_NPF, HOW_INVALID, HOW_NONE
 };
 
@@ -135,6 +135,14 @@ static void decode_icebp(struct exit *e, const struct vmcb *b)
 	e->u.exc.db = (struct dbg_record){ .cls = DBG_ICEBP };
 }
 
+/* svm-int3: INT3 among them. It is told as #BP, which it may be; who handles that looks at the instruction. */
+static void decode_swint(struct exit *e, const struct vmcb *b)
+{
+	e->len = insn_len(b);
+	e->u.exc.vector = VEC_BP;
+	e->u.exc.has_error = false;
+}
+
 static void decode_dr(struct vcpu *v, const struct vmcb *b, uint32_t code, bool write)
 {
 	struct exit *e = &v->exit;
@@ -228,6 +236,7 @@ static __attribute__((noinline)) void decode_rare(struct vcpu *v, struct cpu *c,
 	case HOW_CR0_SEL: decode_cr(&v->exit, b, 0, CR_WRITE); break;
 	case HOW_VINTR: window_open(v, b); break;
 	case HOW_IRET: iret_met(v, hw); break;
+	case HOW_SWINT: decode_swint(&v->exit, b); break;
 	case HOW_NPF: decode_npf(&v->exit, b); break;
 	case HOW_INVALID:
 		b->clean = 0;

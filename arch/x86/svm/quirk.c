@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* Two faults of Bochs. svm-db-cause: an intercepted #DB ends the guest before its cause is anywhere, in VMCB.DR6 or DR6.
  * svm-stray-db: the single step that the guest's last instruction owed is taken by the host, as a #DB behind VMRUN.
- * One of QEMU's TCG. svm-intr-twice: VMRUN leaves the vector of an injected interrupt where the next break of the emulation takes it for an exception to
- * deliver; only an exit clears it. */
+ * Two of QEMU's TCG. svm-intr-twice: VMRUN leaves the vector of an injected interrupt where the next break of the emulation takes it for an exception to
+ * deliver; only an exit clears it. svm-int3: INT3 and INTO have the intercept of INT n, not that of #BP and #OF. */
 #include "arch/lib/log.h"
 #include "arch/x86/dbg_hw.h"
 #include "arch/x86/def/cpuid.h"
@@ -13,7 +13,7 @@
 #include "arch/x86/traps.h"
 #include "vmm/fetch.h"
 
-bool svm_quirk_no_cause, svm_quirk_intr_twice;
+bool svm_quirk_no_cause, svm_quirk_intr_twice, svm_quirk_int3;
 
 static bool told;
 static struct cpu *owner; /* of the stray #DB: GS is the guest's when it comes */
@@ -41,7 +41,7 @@ void svm_quirk_init(struct cpu *c)
 	bool on;
 
 	if (quirks_auto && on_tcg()) {
-		svm_quirk_intr_twice = true;
+		svm_quirk_intr_twice = svm_quirk_int3 = true;
 		log_printf("drover: quirk svm-intr-twice: a guest exits once at the start of each interrupt handler\n");
 	}
 	on = quirks_auto && (svm_feat.edx & CPUID_SVM_EDX_SVML) && !rdmsr_safe(MSR_VM_CR, &vm_cr);

@@ -143,6 +143,10 @@ static void commit_ctl(struct vcpu *v, struct svm_vcpu *hw)
 	if (v->want_intr_window)
 		b->vintr |= VMCB_V_IRQ | VMCB_V_IGN_TPR | VMCB_V_PRIO_MAX;
 	svm_set_intercept(hw, VMCB_I_EXC, ~(1u << VEC_DB | 1u << VEC_AC | 1u << VEC_MC), v->step.catching);
+	if (v->debugger.catch_int3)
+		svm_set_intercept(hw, VMCB_I_EXC, 1u << VEC_BP, true); /* Z07 */
+	if (svm_quirk_int3)
+		svm_set_intercept(hw, VMCB_I_MISC1, VMCB_I1_SWINT, v->debugger.catch_int3);
 	if (s->debugctl_open != v->debugctl_open) {
 		s->debugctl_open = v->debugctl_open;
 		svm_msrpm_set(s->msrpm, MSR_DEBUGCTL, !v->debugctl_open, true);

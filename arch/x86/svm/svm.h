@@ -104,8 +104,8 @@ void svm_decode(struct vcpu *v, struct cpu *c);
 const char *svm_exit_name(uint64_t code);
 
 /* quirk.c. init: at bring-up. db_cause, if no_cause: puts the cause of an intercepted #DB into VMCB.DR6 where the emulator did not. rip: linear.
- * intr_twice: an injected interrupt comes again unless the guest exits soon. */
-extern bool svm_quirk_no_cause, svm_quirk_intr_twice;
+ * intr_twice: an injected interrupt comes again unless the guest exits soon. int3: INT3 exits as INT n does. */
+extern bool svm_quirk_no_cause, svm_quirk_intr_twice, svm_quirk_int3;
 void svm_quirk_init(struct cpu *c);
 void svm_quirk_db_cause(struct vcpu *v, struct cpu *c, struct vmcb *b, uint64_t rip);
 

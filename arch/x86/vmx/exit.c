@@ -136,7 +136,7 @@ static void quirk_if0_intr(const struct vcpu *v)
 {
 	static bool told;
 
-	if (told || v->level || (v->rflags & RFLAGS_IF))
+	if (told || v->level || v->step.kicked || (v->rflags & RFLAGS_IF))
 		return;
 	log_printf("drover: quirk vmx-if0-intr: no host interrupt ended %u ms of a guest with IF=0; the preemption timer did\n",
 		   VMX_TIMER_US / 1000);

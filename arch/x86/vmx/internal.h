@@ -143,6 +143,8 @@ struct vmx_vcpu {
 	struct vmx_vm *vm;
 	uint64_t host_msr[VMX_SWAPPED_MSRS];
 	uint32_t exceptions; /* the bitmap that a step has put aside, or 0 */
+	bool kicked;         /* its timer is 0 for a step */
+	bool int3;           /* of the bitmap: INT3 exits for a debugger */
 	uint32_t pf_mask, pf_match; /* and the filter of #PFs, which a guest hypervisor may have set */
 	bool lbr_loaded;   /* the CPU's branch records are this guest's, and newer than lbr[] */
 	uint64_t lbr[VMX_LBR_MAX];

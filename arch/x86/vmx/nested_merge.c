@@ -37,13 +37,13 @@ static uint64_t merge_proc2(const struct vcpu *v, const struct nvmx *n)
 
 static uint64_t merge_exceptions(const struct vcpu *v, const struct nvmx *n)
 {
-	(void)v;
+	n->hw2->int3 = v->debugger.catch_int3;
 	if (n->hw2->exceptions) {
 		vmcs_write(VMCS_PF_MASK, V12(n, PF_MASK));
 		vmcs_write(VMCS_PF_MATCH, V12(n, PF_MATCH));
 	}
 	n->hw2->exceptions = 0; /* written anew */
-	return 1u << VEC_DB | 1u << VEC_AC | 1u << VEC_MC | V12_32(n, EXCEPTION_BITMAP); /* H01, H02 hold for every guest */
+	return (n->hw2->int3 ? 1u << VEC_BP : 0) | 1u << VEC_DB | 1u << VEC_AC | 1u << VEC_MC | V12_32(n, EXCEPTION_BITMAP); /* H01, H02 hold for every guest */
 }
 
 /* The timer's rest is wanted only while vmcs12 counts on it. */

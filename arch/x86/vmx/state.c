@@ -5,6 +5,8 @@
 #include "arch/x86/def/msr.h"
 #include "arch/x86/def/pte.h"
 #include "arch/x86/def/seg.h"
+#include "arch/x86/quirks.h"
+#include "arch/x86/tsc.h"
 #include "arch/x86/vmx/internal.h"
 #include "vmm/cpuid.h"
 #include "vmm/gva.h"
@@ -206,11 +208,29 @@ static void catch_exceptions(struct vmx_vcpu *hw, bool on)
 	}
 }
 
+/* An entry that nothing is to run in: where host interrupts do not end a guest with IF=0 (vmx-if0-intr) the timer has to. */
+static void commit_kick(const struct vcpu *v, struct vmx_vcpu *hw)
+{
+	bool kick = v->step.kicked && !v->level;
+
+	if (kick == hw->kicked || !quirks_auto || !(vmx_caps.allowed1[CTL_PIN] & PIN_TIMER))
+		return;
+	hw->kicked = kick;
+	vmcs_write(VMCS_PREEMPTION_TIMER, kick ? 0 : tsc_from_us(VMX_TIMER_US) >> (vmx_caps.misc & MISC_TIMER_SHIFT));
+}
+
 static void commit_ctl(const struct vcpu *v, struct vmx_vcpu *hw)
 {
 	uint8_t *read_low = hw->vm->msr_bitmap;
+	uint32_t bitmap;
 
 	catch_exceptions(hw, v->step.catching);
+	commit_kick(v, hw);
+	if (hw->int3 != v->debugger.catch_int3 && !v->step.catching) {
+		hw->int3 = v->debugger.catch_int3; /* Z07 */
+		bitmap = vmcs_read32(VMCS_EXCEPTION_BITMAP) & ~(v->level ? 0 : 1u << VEC_BP); /* a guest hypervisor may want it, too: off with its next entry */
+		vmcs_write(VMCS_EXCEPTION_BITMAP, bitmap | (hw->int3 ? 1u << VEC_BP : 0));
+	}
 	set_proc(hw, PROC_INTR_WINDOW, v->want_intr_window);
 	set_proc(hw, PROC_NMI_WINDOW, v->want_nmi_window);
 	if (v->level)

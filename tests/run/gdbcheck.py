@@ -1,0 +1,312 @@
+# SPDX-License-Identifier: MIT
+"""`make check-gdb`: Debian's own gdb, in batch mode, on drover's stub: what it sees, and that the guest sees nothing of it."""
+
+import json
+import os
+import re
+import select
+import signal
+import socket
+import subprocess
+import threading
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import exitcodes
+import job
+import ktap
+import planted
+import rungs
+import table
+
+SYMBOLS = "build/obj/guest/guest64.elf"
+RUNGS = ("svm-qemu", "svm-bochs", "vmx-bochs")
+# What is wrong there without gdb as well: Bochs tells no cause of a #DB, and drover's guess has limits (svm-db-cause).
+KNOWN = {"svm-bochs": ("Z01.2", "Z01.3", "Z01.4")}
+SKIPPED = {("svm-bochs", "owners"): "with gdb's watchpoint and the guest's armed Bochs does not tell which was hit (svm-db-cause)"}
+SPINS = b"z03_stepped: spins"
+
+STEPS = ("gdb_list gl_cpuid gl_cli gl_ss gl_pair gl_pushf gl_pop gl_ecx gl_rep gl_rep gl_rep gl_syscall gl_entry gl_frame gl_frame+3 gl_frame+5 gl_frame+6 "
+         "gl_frame+8 gl_frame+9 gl_frame+11 gl_frame+12 gl_frame+19 gl_iret gl_back gl_hlt gl_behind gl_end").split()
+
+
+def steps(rung):
+    """Where steps land. The emulators' own: QEMU goes round a REP once more (emulators.md, 10)."""
+    labels = list(STEPS)
+    if rung == "svm-qemu":
+        labels.insert(labels.index("gl_syscall"), "gl_rep")
+    return ["step %s -" % label for label in labels]
+
+
+# What a case proves if all of gdb's lines are right; the guest's own checks speak for themselves.
+PROVES = {"steps": ("Z03", "Z06", "Z07", "E15"), "watch": ("Z04",), "owners": ("Z01", "Z02"), "refused": ("Z01",)}
+
+
+@dataclass(frozen=True)
+class Plant:
+    """A bug of tests/host/mutants: gdb's lines of the case, or a check of the guest's, have to go wrong."""
+    mutant: str
+    rung: str
+    case: str = "steps"
+
+
+PLANTS = tuple(Plant(*words) for words in planted.GDB_PLANTS)
+
+
+@dataclass(frozen=True)
+class Case:
+    """name: the function in gdbside.py; want: what it has to print, as regular expressions. spins: it is told when the guest spins, by SIGINT; later: it comes
+    only then. suite: all scenarios, judged as the rung itself."""
+    name: str
+    want: tuple = ()
+    words: str = "scenario=z03_stepped"
+    wait: bool = True
+    spins: bool = False
+    later: bool = False
+    suite: bool = False
+    modules: tuple = ()
+    options: str = ""  # of drover's
+    log: tuple = ()    # what its log has to have
+
+
+def cases(rung):
+    """What runs on a rung."""
+    here = "at gdb_here %d"
+    yield Case("steps", (here % 0, "mode cr0.pg=1 efer.lma=1 cs=0x8", here % 1, *map(re.escape, steps(rung)), here % 2, "byte 0x90", "soft break gdb_int3",
+                         "byte 0x90", r"own gdb_int3\+1", "work break gdb_work rdi=0", "work break gdb_work rdi=1", "work break gdb_work rdi=2"))
+    yield Case("watch", (here % 3, "char watch 1", "short watch 3", "int watch 6", "long watch 10", "awatch awatch True", "rwatch rwatch True",
+                         "write 0x1122334455667788", r"xmm \$\d+ = 77", r"xmm \$\d+ = 77", r"rax \$\d+ = 1311768467463790320", "unmapped True"))
+    hits = r"hits break@\+4 watch@\+23 watch@scn_fn_z03_stepped\+\d+"
+    alone, homeless = r"slots guest=%d debugger=%d stepping=0", r"slots guest=%d debugger=%d stepping=%d"
+    yield Case("owners", (here % 3, "hits ", "arms 0 0", *[alone % (0, 3)] * 3, hits, "arms 1 2", *[alone % (1, 3)] * 2, alone % (0, 3), hits, "arms 2 10",
+                          *[homeless % (2, 2, 1)] * 2, alone % (0, 3), hits, "arms 3 42", *[homeless % (3, 1, 2)] * 2, alone % (0, 3), hits, "arms 4 170",
+                          *[homeless % (4, 0, 3)] * 2, r"hits break@\+4 watch@\+23", "arms 5 .*"))
+    yield Case("refused", ("at gdb_here 7", "refused 3 True", "name vm guest: guest holds 3 of 4 slots, debugger 1: none is left for ADDRESS",
+                           "at gdb_here 8", "refused 4 True", "name vm guest: guest holds 4 of 4 slots, debugger 0: none is left for ADDRESS"))
+    spin = "scenario=z03_stepped count=%d" % (2 if rung == "svm-bochs" else 1)  # whose SVM lets nobody interrupt a guest with IF=0
+    yield Case("spin", ("spin SIGINT True",), spin, spins=True)
+    yield Case("later", ("later True", "slots guest=0 debugger=0 stepping=0"), spin, wait=False, later=True)
+    yield Case("monitor", (here % 0, "exits 3 lines -", "trace 3 lines -", "vmcb 3 lines -", "vmcs 3 lines -", "audit 1 lines 0 broken rules", "phys 1 lines -", "dbg 3 lines -",
+                           "help 3 lines -", "nonsense 1 lines no such command"),
+               options="trace=on", log=(r"trace: .*: kvm_entry: vm guest level 1 rip 0x", r"trace: .*: kvm_exit: vm guest level 1 reason \w", r"trace: .*: Set DRs: .* DR0 \S+ -> 0x\w+",
+                                        r"trace: .*: Sync DRs: .* DR0 0x\w+ -> 0x\w+"))
+    yield Case("threads", ("threads vm a vm b", "seen vm a vm b", "registers 2", "alone True"), modules=tuple(
+        (rungs.GUEST, "vm=%s mem=16 lab group=1 -- scenario=z03_stepped" % name) for name in ("a", "b")))
+    yield Case("nested", ("own break l1_run L1", "guest break n00_regs L2", "rbx 100", r"step n00_regs\+3 L2", r"step n00_regs\+7 L2", r"step n00_regs\+10 L2",
+                          r"step n00_regs\+13 L2", "sum 105", "soft break n00_ud L2", "own break l1_run L1"),
+               modules=((rungs.GUEST, "vm=hv mem=32 lab nested=on -- scenario=n00_nested"),))
+    yield Case("suite", ("end exited", "hits scenario_run"), "scenario=all", suite=True)
+
+
+class Bridge(threading.Thread):
+    """Between Bochs, whose serial line waits for its one client before the machine starts, and gdbs that come and go."""
+
+    def __init__(self, port, path):
+        super().__init__(daemon=True)
+        self.port, self.listener = port, socket.socket(socket.AF_UNIX)
+        self.listener.bind(path)
+        self.listener.listen(1)
+
+    def run(self):
+        line, gdb = None, None
+        for _ in range(600):
+            try:
+                line = socket.create_connection(("127.0.0.1", self.port))
+                break
+            except OSError:
+                time.sleep(0.1)
+        while line:
+            ready, _, _ = select.select([line, gdb or self.listener], [], [])
+            try:
+                if line in ready:
+                    data = line.recv(4096)
+                    if not data:
+                        break
+                    if gdb:
+                        gdb.sendall(data)
+                if self.listener in ready and not gdb:
+                    gdb, _ = self.listener.accept()
+                elif gdb in ready:
+                    data = gdb.recv(4096)
+                    if data:
+                        line.sendall(data)
+                    else:
+                        gdb = None
+            except OSError:
+                gdb = None
+        if gdb:
+            gdb.close()
+
+
+def free_port():
+    """A TCP port that nobody has now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def with_line(run, path):
+    """The run with a second serial line, at a socket of that name."""
+    plain = replace(run)
+
+    def argv(serial, workdir):
+        words = job.command_line(plain, serial)
+        if run.platform == "bochs":
+            port = free_port()
+            with open(Path(workdir) / "bochsrc", "a", encoding="utf-8") as rc:
+                rc.write("com2: enabled=1, mode=socket-server, dev=localhost:%d\n" % port)
+            Bridge(port, str(path)).start()
+            return words
+        return words + ["-serial", "unix:%s,server=on,wait=off" % path]
+    return replace(plain, argv=argv)
+
+
+def to_run(case, rung):
+    """The emulator's run of a case."""
+    option = "gdb=com2,wait" if case.wait else "gdb=com2"
+    if case.suite:
+        run = rungs.runs(rung, options=option + " budget=3600000")[0]  # where the guest arms four slots gdb's are stepped for
+    else:
+        run = rungs.runs(rung, options=("%s %s" % (option, case.options)).strip())[0]
+        run.modules = case.modules or ((rungs.GUEST, "vm=guest mem=32 lab -- " + case.words),)
+    run.rung, run.name = "gdb", "%s-%s" % (rung.name, case.name)
+    run.timeout = 1200 if case.suite else 200
+    return run
+
+
+def wait_for(condition, seconds):
+    """Polls; True if it came."""
+    end = time.monotonic() + seconds * job.SCALE
+    while time.monotonic() < end:
+        if condition():
+            return True
+        time.sleep(0.05)
+    return False
+
+
+def drive(case, run, path):
+    """Runs gdb; what it printed."""
+    serial = run.workdir / "serial.log"
+    spins = lambda: serial.exists() and SPINS in serial.read_bytes()
+    if not wait_for(path.exists, 60) or (case.later and not wait_for(spins, 100)):
+        return "(the emulator offers no line, or the guest does not spin)"
+    time.sleep(0.3)
+    argv = ["gdb", "-q", "-nx", "-batch", "-x", "tests/run/gdbside.py", SYMBOLS]
+    process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True,
+                               env=dict(os.environ, DROVER_CASE=case.name, DROVER_GDB=str(path)))
+    if case.spins and wait_for(spins, 100):
+        time.sleep(1)
+        process.send_signal(signal.SIGINT)
+    try:
+        said, _ = process.communicate(timeout=run.timeout * job.SCALE)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        said, _ = process.communicate()
+        said += b"\n@end of gdb: by its time limit\n"
+    return said.decode("utf-8", "replace")
+
+
+def execute(case, rung, kernel=None):
+    """(result, what gdb said) of a case. kernel: one with a bug."""
+    run = to_run(case, rung)
+    if kernel:
+        run.kernel, run.name = kernel, run.name + "-planted"
+    path = Path("build") / ("gdb-%s-%s-%d.sock" % (rung.name, case.name, os.getpid()))
+    results = []
+    thread = threading.Thread(target=lambda: results.append(job.execute(with_line(run, path))))
+    if path.exists():
+        path.unlink()
+    thread.start()
+    said = drive(case, run, path)
+    thread.join()
+    if path.exists():
+        path.unlink()
+    (run.workdir / "gdb.log").write_text(said, encoding="utf-8")
+    return results[0], said
+
+
+def differences(case, said):
+    """Where gdb's lines are not what they have to be."""
+    got = [line[1:] for line in said.split("\n") if line.startswith("@")]
+    want = ["attached yes", *case.want] + ([] if case.suite else ["detached True"])
+    bad = ["line %d: wanted /%s/, got '%s'" % (i + 1, w, g) for i, (w, g) in enumerate(zip(want, got)) if not re.fullmatch(w, g)]
+    if len(got) != len(want):
+        bad.append("%d lines instead of %d, the last '%s'" % (len(got), len(want), got[-1] if got else said.strip()[-200:]))
+    return bad
+
+
+def guest_checks(case, rung, result):
+    """[(check, passed)] of the guest's own, but for what is known of the emulator; none of the suite, which is its rung's."""
+    if case.suite:
+        return []
+    reports = [ktap.parse(lines) for lines in rungs.vms_of(result.log, 1).values()]
+    return sorted({(c.key, c.status == ktap.OK) for report in reports for c in report.checks if c.ident not in KNOWN.get(rung.name, ())})
+
+
+def one(case, rung, kernel=None):
+    """Runs and judges a case: what is wrong with it, its result, [(check, passed)]."""
+    result, said = execute(case, rung, kernel)
+    bad = differences(case, said)
+    checks = [("%s.gdb.%s" % (rule, case.name), not bad) for rule in PROVES.get(case.name, ())]
+    if case.suite:
+        name = rung.name + "-gdb"
+        outcome = rungs.judge(replace(rung, name=name, base=rung.name), [result])
+        table.print_outcome(outcome)
+        return bad + outcome.judgement.failed + outcome.judgement.errors, result, checks
+    bad += ["the log has no /%s/" % text for text in case.log if not re.search(text, result.log)]
+    found = guest_checks(case, rung, result)
+    failed = [key for key, passed in found if not passed]
+    if failed or not found or result.code not in (exitcodes.code("EXIT_PASS"), exitcodes.code("EXIT_FAIL")):
+        bad.append("the guest: %s %s" % (result.end(), " ".join(failed)))
+    return bad, result, checks + found
+
+
+def case_of(name, rung):
+    """A case by its name."""
+    return next(case for case in cases(rung) if case.name == name)
+
+
+def plant_all(evidence, counts):
+    """Plants the bugs; what of their rules went red."""
+    for plant in PLANTS:
+        kernel, why = planted.build(plant.mutant)
+        if rungs.absent(rungs.RUNGS[plant.rung]):
+            counts[2] += 1
+            continue
+        rules = re.split(r"[ ,]+", planted.mutate.load(plant.mutant).head["rules"]) if kernel else []
+        checks = one(case_of(plant.case, plant.rung), rungs.RUNGS[plant.rung], kernel)[2] if kernel else []
+        red = [key for key, passed in checks if not passed and key.rsplit("/", 1)[-1].split(".")[0] in rules]
+        print("gdb: %s planted %s in %s on %s: %s" % ("ok" if red else "FAIL", plant.mutant, plant.case, plant.rung, " ".join(red[:3]) or why or "nothing of its rules failed"),
+              flush=True)
+        evidence["red"].setdefault(plant.mutant, {}).setdefault(plant.rung + "-gdb", []).extend(red)
+        counts[0 if red else 1] += 1
+
+
+def check(names=RUNGS, only=()):
+    """Runs all; (passed, failed, skipped)."""
+    counts, evidence = [0, 0, 0], {"guest": rungs.guest_hash(), "checks": {}, "red": {}}
+    for name in names:
+        rung = rungs.RUNGS[name]
+        for case in cases(name):
+            absent = rungs.absent(rung) or SKIPPED.get((name, case.name), "")
+            if only and case.name not in only:
+                continue
+            if absent:
+                print("gdb: skipped %s on %s: %s" % (case.name, name, absent))
+                counts[2] += 1
+                continue
+            bad, result, checks = one(case, rung)
+            evidence["checks"].setdefault(name + "-gdb", []).extend(checks)
+            print("gdb: %s %s on %s, %.1f s" % ("FAIL" if bad else "ok", case.name, name, result.seconds), flush=True)
+            for text in bad[:12]:
+                print("gdb:   %s" % text)
+            if bad and not case.suite:
+                print(result.tail(10))
+            counts[1 if bad else 0] += 1
+    if not only:
+        plant_all(evidence, counts)
+        rungs.RESULTS.mkdir(parents=True, exist_ok=True)
+        (rungs.RESULTS / "gdb.json").write_text(json.dumps(evidence, indent=1) + "\n", encoding="utf-8")
+    print("gdb: %d passed, %d failed, %d skipped" % tuple(counts), flush=True)
+    return counts
