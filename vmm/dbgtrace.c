@@ -208,9 +208,9 @@ static void listen(struct dbg_cpu *c, unsigned reg, bool write, uint64_t value)
 	enum who who = (enum who)c->asker;
 
 	if (v && inside_run(r)) {
-		if (write)
+		if (write && reg == DBG_REG_DEBUGCTL)
 			bracket(r, v, who, value);
-		/* Else the exit is being decoded: a look, which changes nothing. */
+		/* Else the exit is being decoded: a look, which changes nothing; or PVM's bracket of DR7, which its entry and its exit tell. */
 	} else if (v && who != BY_HOST) {
 		catch_up(r, v, who == BY_LEAVE);
 		if (write)
