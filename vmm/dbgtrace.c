@@ -17,7 +17,7 @@
 #include "vmm/vmm.h"
 
 enum what { TRIP, SET, SYNC, VIEW };
-enum who { BY_HOST, BY_ENTER, BY_LEAVE, BY_DB, BY_GUEST, BY_SWITCH, BY_LAB, BY_DEBUGGER }; /* the first four as enum dbg_asker */
+enum who { BY_HOST, BY_ENTER, BY_LEAVE, BY_DB, BY_GUEST, BY_SWITCH, BY_LAB, BY_DEBUGGER, BY_FILTER }; /* the first four as enum dbg_asker */
 
 struct regs {
 	uint32_t dr6, dr7, debugctl, spare;
@@ -208,9 +208,9 @@ static void listen(struct dbg_cpu *c, unsigned reg, bool write, uint64_t value)
 	enum who who = (enum who)c->asker;
 
 	if (v && inside_run(r)) {
-		if (write)
+		if (write && reg == DBG_REG_DEBUGCTL)
 			bracket(r, v, who, value);
-		/* Else the exit is being decoded: a look, which changes nothing. */
+		/* Else the exit is being decoded: a look, which changes nothing; or PVM's bracket of DR7, which its entry and its exit tell. */
 	} else if (v && who != BY_HOST) {
 		catch_up(r, v, who == BY_LEAVE);
 		if (write)
@@ -237,6 +237,12 @@ static void field(struct ring *r, const struct vcpu *v, enum who who, unsigned r
 	*left = (uint32_t)value;
 }
 
+/* Rules P03, P08: hardware has fewer slots armed than the guest. */
+static bool filtered(const struct ring *r, const struct vcpu *v)
+{
+	return r->be->ring3 && ((v->dbg.vm_dr7 ^ v->dbg.dr7) & ~DR7_GD);
+}
+
 static bool quiet(const struct vcpu *v)
 {
 	return v->dbg.state == DBG_IDLE && v->dbg.vm_debugctl == 0;
@@ -255,7 +261,7 @@ static __attribute__((noinline)) void before(struct ring *r, const struct vcpu *
 	if (v->dbg.vm_dirty) {
 		if (r->be->dbg_caps & DBG_CAP_VM_DR6)
 			field(r, v, who, 6, &r->left.dr6, v->dbg.vm_dr6);
-		field(r, v, v->dbg.held ? BY_DEBUGGER : who, 7, &r->left.dr7, v->dbg.vm_dr7);
+		field(r, v, v->dbg.held ? BY_DEBUGGER : filtered(r, v) ? BY_FILTER : who, 7, &r->left.dr7, v->dbg.vm_dr7);
 		if (has_debugctl(r, v))
 			field(r, v, who, DBG_REG_DEBUGCTL, &r->left.debugctl, v->dbg.vm_debugctl);
 		else
@@ -333,7 +339,7 @@ const struct backend *dbgtrace_start(const struct backend *be, struct cpu *c, en
 /* ---- Printing ---- */
 
 static const char *const state_names[] = { [DBG_IDLE] = "idle", [DBG_ARMED] = "armed", [DBG_LIVE] = "live" };
-static const char *const who_names[] = { "host", "enter", "leave", "db", "guest", "switch", "lab", "debugger" };
+static const char *const who_names[] = { "host", "enter", "leave", "db", "guest", "switch", "lab", "debugger", "filter" };
 static const char *const reg_names[DBG_NR_REGS] = { "DR0", "DR1", "DR2", "DR3", "DR4", "DR5", "DR6", "DR7", "DEBUGCTL", "MASK0", "MASK1", "MASK2", "MASK3" };
 static const char *const verbs[] = { [SET] = "Set", [SYNC] = "Sync", [VIEW] = "View" };
 

@@ -49,6 +49,15 @@ static void detect_hypervisor(void)
 	env.level = r[1];
 }
 
+/* Who is below drover may take a hypercall of ring 3 for its own, and refuse it. */
+static bool paired;
+
+static uint64_t hypercall_pair(uint64_t nr, uint64_t rbx, uint64_t rcx, uint64_t rdx)
+{
+	__asm__ volatile(PVM_PAIR "vmmcall" : "+a"(nr), "+b"(rbx), "+c"(rcx), "+d"(rdx)::"memory");
+	return nr;
+}
+
 static void detect(void)
 {
 	uint32_t r[4], name[3], max;
@@ -76,6 +85,7 @@ static void detect(void)
 		env.rdtscp = r[3] >> 27 & 1;
 	}
 	detect_hypervisor();
+	paired = env.pvm && hypercall(HC_NOP, 0, 0, 0) != 0;
 	cpuid(env.amd ? 0x80000001 : 1, 0, r);
 	env.nested = env.drover && (r[2] >> (env.amd ? 2 : 5) & 1);
 	if (env.lab)
@@ -87,6 +97,8 @@ static void detect(void)
 /* One copy: drover knows the length of an instruction on the page that it fetched from last, and on another the exit is not a fast one. */
 __attribute__((noinline)) uint64_t hypercall(uint64_t nr, uint64_t rbx, uint64_t rcx, uint64_t rdx)
 {
+	if (paired)
+		return hypercall_pair(nr, rbx, rcx, rdx);
 	if (env.amd)
 		__asm__ volatile("vmmcall" : "+a"(nr), "+b"(rbx), "+c"(rcx), "+d"(rdx)::"memory");
 	else

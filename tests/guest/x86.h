@@ -115,11 +115,13 @@ static inline uint8_t io_inb(uint16_t port)
 	return v;
 }
 
+#define PVM_PAIR "invlpg 0xffffffffff4d5650; " /* HC_PVM_PAIR */
+
 /* At CPL 0 only. The INVLPG in front has nothing to invalidate anywhere; to a drover that runs its guests in ring 3, where CPUID need not trap, the two
  * are its own CPUID. */
 static inline void cpuid(uint32_t leaf, uint32_t sub, uint32_t r[4])
 {
-	__asm__ volatile("invlpg 0xffffffffff4d5650; cpuid" : "=a"(r[0]), "=b"(r[1]), "=c"(r[2]), "=d"(r[3]) : "a"(leaf), "c"(sub) : "memory");
+	__asm__ volatile(PVM_PAIR "cpuid" : "=a"(r[0]), "=b"(r[1]), "=c"(r[2]), "=d"(r[3]) : "a"(leaf), "c"(sub) : "memory");
 }
 
 static inline uint64_t rdtsc(void)

@@ -21,7 +21,7 @@ import table  # noqa: E402
 
 MARKS = (ktap.OK, ktap.FAIL, ktap.ERROR, "known", ktap.SKIP)
 TITLE = re.compile(r'^(?:SCENARIO|NESTED_SCENARIO)\w*\((\w+), "((?:[^"\\]|\\.)*)"', re.MULTILINE)
-PARTS_TO_RUN = ("host", "explore", "mutants", "bare", "svm", "vmx", "planted", "nested", "policies")
+PARTS_TO_RUN = ("host", "explore", "mutants", "bare", "svm", "vmx", "pvm", "planted", "nested", "policies")
 OLD = "ran on other sources"
 
 

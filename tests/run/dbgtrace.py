@@ -23,7 +23,7 @@ BEGIN = re.compile(r"^begin cpu (\d+): (\d+) events, (\d+) lost$")
 END = re.compile(r"^end cpu (\d+)$")
 EVENT = re.compile(r"^\[(\d+)\] (\d+): (kvm_entry|kvm_exit|Set DRs|Sync DRs|View DRs): vm (\S+) level ([012]) (.*)$")
 RUNS = re.compile(r"^(?:reason (\S+) code (\S+) info (\S+) )?rip (\S+) state (idle|armed|live) dr6 (\S+) dr7 (\S+) debugctl (\S+)((?: fast| stepped)*)$")
-ACCESS = re.compile(r"^by (host|enter|leave|guest|db|reset|switch|lab|debugger) (DR[0-7]|DEBUGCTL|MASK[0-3]) (\S+) -> (\S+)$")
+ACCESS = re.compile(r"^by (host|enter|leave|guest|db|reset|switch|lab|debugger|filter) (DR[0-7]|DEBUGCTL|MASK[0-3]) (\S+) -> (\S+)$")
 KINDS = {"kvm_entry": ENTRY, "kvm_exit": EXIT, "Set DRs": SET, "Sync DRs": SYNC, "View DRs": VIEW}
 
 
@@ -146,15 +146,17 @@ def follow(events):
     """The Moments of a trace: how views and hardware go on, and where they part.
 
     A guest that runs with state live owns DR6 and DR7: what the exit finds in hardware is its view then. Armed and idle: DR7 is its own, DR6 is not. While
-    a debugger holds slots hardware's DR7 is not the guest's to compare. When the registers are the host's again, DR6 is the reset value (H06)."""
+    a debugger holds slots, or PVM keeps some out (by filter: P03, P08), hardware's DR7 is not the guest's to compare. When the registers are the host's again, DR6 is the reset value (H06)."""
     hw = dict.fromkeys(REGISTERS)
     views = {HOST: {"DR6": DR6_INIT, "DR7": None, "DEBUGCTL": None}}
-    running, last, parted, entered, switched, debugger, settle = HOST, 1, {}, {}, set(), False, False
+    running, last, parted, entered, switched, debugger, filtered, settle = HOST, 1, {}, {}, set(), False, False, False
     out = []
     for e in events:
         view = views.setdefault(e.level, dict.fromkeys(REGISTERS))
         why = ""
         debugger |= e.who == "debugger"
+        if e.kind == SET and e.reg == "DR7":
+            filtered = e.who == "filter"
         if settle and e.who != "leave":  # the plan that gives the registers back is over
             settle = False
             if not _same("DR6", hw["DR6"], DR6_INIT):
@@ -166,7 +168,7 @@ def follow(events):
             running, last, settle, switched = e.level, e.level, False, set()
             hw.update({r: v for r, v in e.regs.items() if v is not None})
             mine = ("DR6", "DR7", "DEBUGCTL") if e.state == "live" else ("DR7", "DEBUGCTL")
-            mine = [r for r in mine if not (r == "DR7" and debugger) and not (r == "DEBUGCTL" and e.stepped)]
+            mine = [r for r in mine if not (r == "DR7" and (debugger or filtered)) and not (r == "DEBUGCTL" and e.stepped)]
             before = parted
             parted = {r: view[r] for r in mine if not _same(r, e.regs.get(r), view[r])}
             new = [r for r in parted if before.get(r) != parted[r]]

@@ -105,6 +105,8 @@ def unusable(result):
         return result.problem
     if refused and result.code in (exitcodes.code("EXIT_NOVIRT"), exitcodes.code("EXIT_LOCKED")):
         return "drover cannot run there: %s" % "; ".join(line[len("drover: "):] for line in refused)
+    if re.search(r"^drover: backend pvm\b", result.log.replace("\r", ""), re.MULTILINE):
+        return "drover finds no SVM or VMX there, and runs its guests in ring 3: that says nothing of nesting"
     checks, problems = rungs.collect(result)
     if not checks:
         return "%s; %s" % (result.end(), " ".join(result.said().split("\n")[:2]).strip() or (problems or ["nothing was said"])[0])

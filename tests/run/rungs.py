@@ -64,9 +64,9 @@ RUNGS = {r.name: r for r in (
     Rung("svm-qemu", "qemu", "amd", "svm", "bare-qemu", floor=4700),
     Rung("svm-bochs", "bochs", "amd", "svm", "bare-bochs-amd", timeout=300, floor=5000),
     Rung("vmx-bochs", "bochs", "intel", "vmx", "bare-bochs-intel", timeout=300, floor=5450),
-    Rung("pvm-qemu", "qemu", "amd", "pvm", "bare-qemu", cpu="max,-svm"),
-    Rung("pvm-bochs", "bochs", "intel", "pvm", "bare-bochs-intel", timeout=300),
-    Rung("pvm-bochs-amd", "bochs", "amd", "pvm", "bare-bochs-amd", timeout=300),
+    Rung("pvm-qemu", "qemu", "amd", "pvm", "bare-qemu", cpu="max,-svm", floor=5000),
+    Rung("pvm-bochs", "bochs", "intel", "pvm", "bare-bochs-intel", timeout=300, floor=5300),
+    Rung("pvm-bochs-amd", "bochs", "amd", "pvm", "bare-bochs-amd", timeout=300, floor=5300),
     Rung("kvm", "kvm", "", "auto"),
     Rung("pvm-kvm", "kvm", "", "pvm"),
 )}

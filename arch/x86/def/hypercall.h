@@ -73,7 +73,8 @@ enum lab_inject { LAB_IRQ = 0, LAB_NMI = 1 };
 #define HC_FEATURE_VMX 0x4
 #define HC_FEATURE_PVM 0x8 /* the guest's kernel runs in ring 3 */
 
-/* CPUID does not trap there on every CPU. INVLPG of this address, which every other place has nothing at, with CPUID behind it is drover's CPUID always. */
-#define HC_PVM_CPUID 0xffffffffff4d5650
+/* CPUID does not trap there on every CPU. INVLPG of this address, which every other place has nothing at, with CPUID behind it is drover's CPUID always.
+ * VMCALL or VMMCALL behind it is a hypercall also where a hypervisor below drover takes those of ring 3 for its own. */
+#define HC_PVM_PAIR 0xffffffffff4d5650
 
 #endif

@@ -3,10 +3,17 @@
 #ifndef ARCH_X86_PVM_EMUL_H
 #define ARCH_X86_PVM_EMUL_H
 
+#include "arch/x86/def/hypercall.h"
 #include "arch/x86/def/pte.h"
 #include "arch/x86/def/seg.h"
 #include "arch/x86/pvm/pvm.h"
 #include "vmm/fetch.h"
+
+/* Is it the INVLPG that speaks to drover, together with the instruction behind it (hypercall.h)? */
+static inline bool pvm_is_pair(const struct decoded *d)
+{
+	return d->kind == DEC_INVLPG && d->mem && d->base == DECODE_NO_REG && d->index == DECODE_NO_REG && d->seg == DECODE_NO_SEG && d->disp == HC_PVM_PAIR;
+}
 
 /* As fetch_window(), without a walk where the page is the last one's. */
 static inline const uint8_t *pvm_code(struct vcpu *v, unsigned *n)

@@ -60,6 +60,20 @@ static void io_exit(struct vcpu *v, const struct decoded *d)
 	e->u.io.rep = d->rep;
 }
 
+/* Where a hypervisor below takes VMCALL and VMMCALL of ring 3 for its own, INVLPG of HC_PVM_PAIR with either behind it is the hypercall. Else it is an
+ * instruction of pvm_emulate()'s. */
+static void pair(struct vcpu *v, const struct decoded *d)
+{
+	struct decoded next;
+	unsigned n;
+	const uint8_t *p = pvm_code(v, &n);
+
+	if (!pvm_is_pair(d) || !decode(p + d->len, n - d->len, DECODE_64, &next) || (next.kind != DEC_VMMCALL && next.kind != DEC_VMCALL))
+		return;
+	v->exit.kind = EXITK_HYPERCALL;
+	v->exit.len = (uint8_t)(d->len + next.len); /* one instruction */
+}
+
 /* What only the kernel may do. */
 static void kernel_exit(struct vcpu *v, const struct decoded *d)
 {
@@ -78,6 +92,7 @@ static void kernel_exit(struct vcpu *v, const struct decoded *d)
 	case DEC_MOV_CR: case DEC_CLTS: case DEC_LMSW:
 		cr_exit(v, d);
 		return;
+	case DEC_INVLPG: pair(v, d); return;
 	case DEC_INVD: insn_exit(e, d, INSN_INVD); return;
 	case DEC_WBINVD: insn_exit(e, d, INSN_WBINVD); return;
 	default: return;

@@ -301,9 +301,7 @@ static bool cpuid_pair(struct vcpu *v, const struct decoded *d, const uint8_t *b
 {
 	struct decoded next;
 
-	if (!d->mem || d->base != DECODE_NO_REG || d->index != DECODE_NO_REG || d->seg != DECODE_NO_SEG || d->disp != HC_PVM_CPUID)
-		return false;
-	if (!decode(behind, n, DECODE_64, &next) || next.kind != DEC_CPUID)
+	if (!pvm_is_pair(d) || !decode(behind, n, DECODE_64, &next) || next.kind != DEC_CPUID)
 		return false;
 	v->exit.len = (uint8_t)(d->len + next.len); /* one instruction */
 	cpuid_exit(v);

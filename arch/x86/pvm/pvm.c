@@ -391,6 +391,12 @@ static void pvm_lbr_record(struct vcpu *v, uint64_t from, uint64_t to, bool even
 	(void)event;
 }
 
+/* There is no control block: DR7 is what the bracket in pvm_run() writes. */
+static void pvm_dbg_now(const struct vcpu *v, struct dbg_now *now)
+{
+	*now = (struct dbg_now){ 0, v->dbg.vm_dr7, 0 };
+}
+
 const struct backend pvm_backend = {
 	.name = "pvm",
 	.dbg_caps = PVM_DBG_CAPS,
@@ -400,6 +406,7 @@ const struct backend pvm_backend = {
 	.lbr_record = pvm_lbr_record,
 	.guest_feature = HC_FEATURE_PVM,
 	.ring3 = true,
+	.dbg_now = pvm_dbg_now,
 	.probe = pvm_probe,
 	.cpu_on = pvm_cpu_on,
 	.cpu_off = pvm_cpu_off,
