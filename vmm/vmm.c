@@ -145,10 +145,6 @@ enum exit_code vmm_main(const struct vmm_config *cfg)
 		return EXIT_NOMODULE;
 	}
 	cpuid_init(cfg->backend->ring3);
-	if (gdb_on && be->ring3) {
-		log_printf("drover: gdb= is not to be had with backend=pvm: drover cannot step a guest in ring 3 for a debugger\n");
-		return EXIT_BADOPT;
-	}
 	trace_init();
 	if (!cfg->backend->cpu_on(c))
 		return EXIT_NOVIRT;
