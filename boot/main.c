@@ -235,10 +235,6 @@ static void choose_backend(void)
 		v = b->probe(reason, sizeof(reason), options.fault[0] != '\0' ? options.fault : NULL);
 		if (v == BACKEND_OK) {
 			log_printf("drover: backend %s\n", b->name);
-			if (b->ring3 && options.gdb) {
-				log_printf("drover: gdb= is not to be had with backend %s: no guest in ring 3 is stepped for a debugger\n", b->name);
-				finish(EXIT_BADOPT);
-			}
 			config.backend = b;
 			return;
 		}

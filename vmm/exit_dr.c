@@ -135,9 +135,12 @@ void exit_exception(struct vcpu *v)
 		vcpu_raise(v, VEC_AC, true, 0);
 		return;
 	default:
-		if (e->u.exc.vector == VEC_BP && (v->debugger.catch_int3 || !(v->step.caught || (v->be->dbg_caps & DBG_CAP_RING3)))) {
+		if (e->u.exc.vector == VEC_BP && (v->debugger.catch_int3 || !(v->step.caught || v->be->ring3))) {
 			v->step.caught = false;
-			debugger_int3(v);
+			if (!v->be->ring3)
+				debugger_int3(v);
+			else if (!debugger_takes(v))
+				v->be->emulate(v);
 			return;
 		}
 		if (v->step.caught || (v->be->dbg_caps & DBG_CAP_RING3)) {

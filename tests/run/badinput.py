@@ -86,7 +86,6 @@ def option_cases():
         drover("unknown-policy", "dbg=sometimes", "dbg=sometimes"),
         drover("bad-number", "budget=12x", "budget=12x"),
         drover("unknown-fault", "fault=gremlins", "fault=gremlins"),
-        Case("gdb-in-ring3", "qemu", "EXIT_BADOPT", (r"^drover: gdb= is not to be had with backend pvm",), (GOOD,), "backend=pvm gdb=com2", (NEXT_RAN,)),
         module("unknown-vm-option", "vm=bad flavour=salt", "flavour"),
         module("bad-vm-memory", "vm=bad mem=lots", "lots"),
         module("vm-memory-below-minimum", "vm=bad mem=1", "mem"),

@@ -160,6 +160,7 @@ GDB_PLANTS = (
     ("GE02-int3-kept", "svm-qemu", "steps"),
     ("GE03-hlt", "svm-qemu", "steps"),
     ("GE04-slot-lost", "svm-qemu", "owners"),
+    ("GE05-ring3-int3", "pvm-qemu", "steps"),
 )
 BENCH_PLANT = "NS20-whole-map"  # has to break a bound of bench (check-nested)
 

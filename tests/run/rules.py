@@ -148,7 +148,8 @@ def rung_checks(text, bare, nest=1):
 
 def proves(rung, ident="A00"):
     """A bare machine says nothing about drover, and one backend nothing about the other's rules."""
-    backend = rungs.RUNGS[rung].backend if rung in rungs.RUNGS else ""
+    base = rung.removesuffix("-gdb")  # with gdb attached (check-gdb)
+    backend = rungs.RUNGS[base].backend if base in rungs.RUNGS else ""
     return rung in (HOST, EXPLORE) or (backend != "" and BACKEND.get(ident[0], backend) == backend)
 
 
@@ -289,7 +290,7 @@ def print_rules(rules):
         if rule.state == "planned":
             continue
         names = [r for r in (HOST, EXPLORE, *table.ORDER) if r in rule.checks] + [r for r in rule.checks if r.endswith("-gdb")]
-        where = [table.HEADS.get(r, r) if proves(r) else "(%s)" % table.HEADS[r] for r in names]
+        where = [table.HEADS.get(r, r) if proves(r) else "(%s)" % table.HEADS.get(r, r) for r in names]
         checks = [c for r in names if proves(r) for c in rule.checks[r]]
         print("%s %-7s | %s | %s | %s | %s" % (rule.ident, rule.state, some(rule.cited, 2), some(dict.fromkeys(checks), 2),
                                              " ".join(where) or "-", some(sorted(rule.red), 4)))

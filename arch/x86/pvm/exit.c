@@ -214,6 +214,8 @@ static void decode_soft(struct vcpu *v, uint8_t vector)
 {
 	if (!behind(v, vector == VEC_BP ? 0xcc : 0xce))
 		v->rip -= 2; /* CD 03, CD 04: through the gate as well */
+	else if (vector == VEC_BP && v->debugger.catch_int3)
+		exception(v, VEC_BP); /* perhaps a debugger's (Z07); else emulated all the same */
 }
 
 /* Hardware's DR6 had DR6_INIT, so what differs is the payload (P12). */
