@@ -35,7 +35,7 @@ def choose_pvm(platform):
     if platform == "bochs":
         return rungs.RUNGS["pvm-bochs"], "Bochs %s, CPU model %s, guests in ring 3" % (
             emulators.version_text("bochs"), emulators.BOCHS_CPU["intel"])
-    why = "PLATFORM=qemu" if platform == "qemu" else emulators.kvm_trial(rungs.GUEST) if os.path.exists("/dev/kvm") else "no /dev/kvm"
+    why = emulators.kvm_trial(rungs.GUEST) if os.path.exists("/dev/kvm") else "no /dev/kvm"
     if platform == "kvm" and why:
         return None, "PLATFORM=kvm: %s" % why
     return rungs.RUNGS["pvm-qemu" if why else "pvm-kvm"], "QEMU %s, guests in ring 3" % ("TCG, not KVM: %s" % why if why else "with KVM")
