@@ -86,6 +86,8 @@ def nest(rung, args):
         return rung, ""
     base = rung.base or rung.name
     deep = rungs.RUNGS.get("nest%d-%s" % (args.nest, base))
+    if rung.backend == "pvm":
+        return rung, "NEST=%d with BACKEND=pvm: PVM nests nothing; it takes svm or vmx" % args.nest
     if deep is None:
         return rung, "NEST=%d on %s: there is NEST=2 and NEST=3, on the emulators" % (args.nest, base)
     if args.nest == 3 and rung.platform == "bochs" and args.scenario == "all":
