@@ -159,6 +159,18 @@ def guest_cases(where):
     return [replace(c, options="backend=pvm") for c in made] if where == "pvm" else made
 
 
+def left_out_cases():
+    """What PVM has not is left out, and said by name; what nobody asked for is not."""
+    def left(vm, option):
+        return r"^drover: vm %s: %s is left out: the pvm backend has no such thing" % (vm, option)
+    asked = ((rungs.GUEST, "vm=bad mem=16 nested=on debugctl=emulate -- scenario=%s" % AFTER), (rungs.GUEST, "vm=next mem=16 -- scenario=%s" % AFTER))
+    return [
+        Case("left-out", "pvm", "EXIT_PASS", (left("bad", "nested="), left("bad", "debugctl=emulate"), NEXT_RAN), asked, "backend=pvm",
+             (left("bad", "dbg="), r"vm next: .*left out")),
+        Case("left-out-policy", "pvm", "EXIT_PASS", (left("bad", "dbg="), left("next", "dbg="), NEXT_RAN), asked, "backend=pvm dbg=cached"),
+    ]
+
+
 def bare_cases():
     """The storms with no hypervisor: each has to hang the machine, else the case above proves nothing."""
     def storm(name, where, recurses=False):
@@ -184,7 +196,7 @@ def cases():
     made = module_cases() + option_cases() + machine_cases() + bare_cases()
     for where in ("qemu", "bochs-svm", "bochs-vmx"):
         made += guest_cases(where) + fault_cases(where)
-    return made + guest_cases("pvm") + fault_cases("pvm")[:1]
+    return made + guest_cases("pvm") + fault_cases("pvm")[:1] + left_out_cases()
 
 
 def to_run(case):
