@@ -169,6 +169,18 @@ def guest_cases(where):
     return [replace(c, options="backend=pvm", mem=128) for c in made] if where in PVM else made
 
 
+def left_out_cases():
+    """What PVM has not is left out, and said by name; what nobody asked for is not."""
+    def left(vm, option):
+        return r"^drover: vm %s: %s is left out: the pvm backend has no such thing" % (vm, option)
+    asked = ((rungs.GUEST, "vm=bad mem=16 nested=on debugctl=emulate -- scenario=%s" % AFTER), (rungs.GUEST, "vm=next mem=16 -- scenario=%s" % AFTER))
+    return [
+        Case("left-out", "pvm", "EXIT_PASS", (left("bad", "nested="), left("bad", "debugctl=emulate"), NEXT_RAN), asked, "backend=pvm",
+             (left("bad", "dbg="), r"vm next: .*left out")),
+        Case("left-out-policy", "pvm", "EXIT_PASS", (left("bad", "dbg="), left("next", "dbg="), NEXT_RAN), asked, "backend=pvm dbg=cached"),
+    ]
+
+
 def bare_cases():
     """The storms with no hypervisor: each has to hang the machine, else the case above proves nothing."""
     def storm(name, where, recurses=False):
@@ -198,7 +210,7 @@ def cases():
     for where in PVM:
         made += guest_cases(where) + fault_cases(where)
     # Two #DBs of one instruction while #DB has a stack of its own: the first one's registers are lost, and the VM ends, not the host.
-    return made + [Case("lost-registers", "pvm", "EXIT_ENTRY", stopped("an exit that nobody asked for: reason 0x1ff"), guest("p19_user_privileges,a34_one_db", ""),
+    return made + left_out_cases() + [Case("lost-registers", "pvm", "EXIT_ENTRY", stopped("an exit that nobody asked for: reason 0x1ff"), guest("p19_user_privileges,a34_one_db", ""),
                         "backend=pvm quirks=none")]
 
 
