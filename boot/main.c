@@ -218,7 +218,7 @@ static void init_clock(void)
 static void choose_backend(void)
 {
 	static const struct backend *const table[] = { [CHOOSE_SVM] = &svm_backend, [CHOOSE_VMX] = &vmx_backend, [CHOOSE_PVM] = &pvm_backend };
-	enum backend_verdict worst = BACKEND_ABSENT;
+	bool locked = false;
 
 	for (size_t i = CHOOSE_AUTO + 1; i < sizeof(table) / sizeof(table[0]); i++) {
 		const struct backend *b = table[i];
@@ -228,7 +228,7 @@ static void choose_backend(void)
 		if (options.backend != CHOOSE_AUTO && options.backend != i)
 			continue;
 		if (options.backend == CHOOSE_AUTO && i == CHOOSE_PVM) {
-			if (worst != BACKEND_ABSENT)
+			if (locked)
 				break; /* said so: firmware's lock is to be found, not to be worked around */
 			log_printf("drover: no hardware virtualization: guests will run in ring 3\n");
 		}
@@ -239,11 +239,10 @@ static void choose_backend(void)
 			return;
 		}
 		log_printf("drover: backend %s refused: %s\n", b->name, reason);
-		if (v == BACKEND_LOCKED)
-			worst = BACKEND_LOCKED;
+		locked |= v == BACKEND_LOCKED;
 	}
 	log_printf("drover: no backend can run here\n");
-	finish(worst == BACKEND_LOCKED ? EXIT_LOCKED : EXIT_NOVIRT);
+	finish(locked ? EXIT_LOCKED : EXIT_NOVIRT);
 }
 
 static void take_modules(void)

@@ -6,7 +6,6 @@
 #include "arch/lib/string.h"
 #include "arch/x86/paging.h"
 #include "arch/x86/pmem.h"
-#include "arch/x86/smp.h"
 
 struct __attribute__((packed)) rsdp {
 	char signature[8];
@@ -119,10 +118,8 @@ static void read_madt(const struct sdt *t, struct acpi_info *out)
 		if (e[1] < 2 || !range_ok(at, e[1], t->length))
 			break;
 		if (e[0] == MADT_LAPIC && e[1] >= 8 && (get32(e, 4) & MADT_CPU_ENABLED)) {
-			smp_found_cpu(e[3]);
 			out->nr_cpus++;
 		} else if (e[0] == MADT_X2APIC && e[1] >= 16 && (get32(e, 8) & MADT_CPU_ENABLED)) {
-			smp_found_cpu(get32(e, 4));
 			out->nr_cpus++;
 		} else if (e[0] == MADT_IOAPIC && e[1] >= 12 && out->nr_ioapics < ACPI_MAX_IOAPICS) {
 			out->ioapic[out->nr_ioapics++] = get32(e, 4);

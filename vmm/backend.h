@@ -36,7 +36,7 @@ struct backend {
 	unsigned (*dbg_given)(const struct cpu *c, unsigned feat);
 	/* A last-branch record MSR of this vcpu, which is loaded and has DBG_FEAT_LBR. False: #GP(0), no such MSR or value. */
 	bool (*lbr)(struct vcpu *v, uint32_t msr, bool write, uint64_t *val);
-	/* All of them, in an order of the backend's own: into (save) or from array[98]. Returns how many there are. What the CPU refuses is left 0. */
+	/* All of them, in an order of the backend's own: into (save) or from array[SNAPSHOT_LBR_MAX]. Returns how many there are. What the CPU refuses is left 0. */
 	unsigned (*lbr_state)(struct vcpu *v, uint64_t *array, bool restore);
 	/* A branch of this vcpu's, for DEBUGCTL by software: the newest record. event: the delivery of one, not an instruction. */
 	void (*lbr_record)(struct vcpu *v, uint64_t from, uint64_t to, bool event);
@@ -64,7 +64,8 @@ struct backend {
 	void (*vcpu_put)(struct vcpu *v, struct cpu *c);
 	/* One entry and exit: commits st_dirty and dbg.vm_dirty, injects v->inject, brackets DEBUGCTL, enters, decodes into v->exit, keeps r[], rip, rflags
 	 * in step, invalidates st_valid (writes back nothing else). Interrupts are off; a pending host interrupt makes the guest exit with
-	 * EXITK_INTR and is taken when the caller opens interrupts. Must be cheap: an idle CPUID round trip through everything is <= 300 instructions. */
+	 * EXITK_INTR and is taken when the caller opens interrupts. Must be cheap: an idle CPUID round trip through everything is <= 300 instructions
+	 * (PVM: 1000, `make bench`). */
 	void (*run)(struct vcpu *v, struct cpu *c);
 	/* Carries out the instruction of an EXITK_RING exit. NULL: the backend has no such exits. */
 	void (*emulate)(struct vcpu *v);

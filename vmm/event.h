@@ -14,9 +14,9 @@ enum event_type {
 	EVENT_INTR,    /* external interrupt */
 	EVENT_NMI,
 	EVENT_FAULT,   /* hardware exception (faults, and #DB of every class: both vendors inject it as type 3) */
-	EVENT_SOFT_INT,  /* INT n, seen in IDT-vectoring info */
+	EVENT_SOFT_INT,  /* INT n, seen in IDT-vectoring info, or queued by what carries it out (PVM) */
 	EVENT_PRIV_SOFT, /* ICEBP, ditto */
-	EVENT_SOFT_EXC,  /* INT3, INTO, ditto */
+	EVENT_SOFT_EXC,  /* INT3, INTO, ditto (step.c too) */
 	EVENT_TRIPLE,    /* of a nested guest, found by drover: an exit to its hypervisor (nested.h), never injected */
 };
 

@@ -11,7 +11,7 @@
 enum exit_kind {
 	EXITK_NONE,
 	EXITK_INTR,        /* a host interrupt is pending; it is taken when the host opens interrupts */
-	EXITK_NMI,         /* a host NMI (VMX: acknowledged by the exit; SVM: still pending) */
+	EXITK_NMI,         /* a host NMI (VMX, PVM: taken by the exit; SVM: still pending) */
 	EXITK_INTR_WINDOW, /* the guest can take an interrupt now */
 	EXITK_NMI_WINDOW,
 	EXITK_EXCEPTION,   /* u.exc */
@@ -45,8 +45,8 @@ struct exit {
 	uint8_t kind;  /* enum exit_kind */
 	uint8_t level; /* whose exit: 0 the guest's, 1 its guest's */
 	uint8_t len;   /* instruction length in bytes; 0: hardware does not tell (decode it) */
-	uint32_t hw_reason; /* VMX exit reason or SVM exit code, raw */
-	uint64_t hw_info;   /* VMX exit qualification or SVM EXITINFO1, raw: for the trace */
+	uint32_t hw_reason; /* VMX exit reason, SVM exit code, or PVM's trap vector, raw */
+	uint64_t hw_info;   /* VMX exit qualification, SVM EXITINFO1, or PVM's error code, raw: for the trace */
 	uint64_t tsc;
 	uint64_t dr6;  /* DR6 that the exit left in the live register, if hardware switches DR6; else DR6_INIT (rule H06) */
 	struct event vectoring; /* type != EVENT_NONE: this event was being delivered when the exit happened */
@@ -56,7 +56,7 @@ struct exit {
 			bool has_error;
 			uint32_t error;
 			uint64_t cr2;         /* #PF only */
-			struct dbg_record db; /* #DB only. On ICEBP (VMX) rip is at the instruction and len is its length (rule V14) */
+			struct dbg_record db; /* #DB only. On ICEBP (VMX, PVM) rip is at the instruction and len is its length (rule V14) */
 		} exc;
 		struct { bool write; } msr; /* number in RCX, value in EDX:EAX */
 		struct {

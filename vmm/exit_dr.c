@@ -112,7 +112,7 @@ static void caught(struct vcpu *v)
 	const struct exit *e = &v->exit;
 
 	v->step.caught = false;
-	if (e->u.exc.vector == VEC_BP || e->u.exc.vector == VEC_OF) { /* behind a MOV SS, where step.c does not see them coming */
+	if (e->u.exc.vector == VEC_BP || e->u.exc.vector == VEC_OF) { /* behind a MOV SS, where step.c does not see them coming; PVM's are EXITK_RING */
 		v->exception = (struct event){ .type = EVENT_SOFT_EXC, .vector = e->u.exc.vector, .len = e->len ? e->len : 1 };
 		v->event_pending = true;
 	} else if (e->u.exc.vector == VEC_PF) {

@@ -17,7 +17,7 @@ uint8_t *gva_phys(struct vcpu *v, uint64_t pa, size_t n);
 
 enum gva_status { GVA_OK, GVA_FAULT, GVA_NO_MEMORY };
 
-/* Copies n <= 16 bytes, with the rights of the guest's CPL; a write is all or nothing. GVA_FAULT: a #PF has been queued. GVA_NO_MEMORY: the
+/* Copies n <= 4096 bytes, of two pages at the most, with the rights of the guest's CPL; a write is all or nothing. GVA_FAULT: a #PF has been queued. GVA_NO_MEMORY: the
  * address translates to memory that the VM does not have, or a nested guest's hypervisor does not give it: v->miss. Sets accessed and dirty bits as the access itself would. */
 enum gva_status gva_read(struct vcpu *v, struct gva a, void *dst, size_t n);
 enum gva_status gva_write(struct vcpu *v, struct gva a, const void *src, size_t n);

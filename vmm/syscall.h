@@ -5,7 +5,7 @@
 
 #include "vmm/vcpu.h"
 
-/* RIP at the instruction, len bytes long. compat: AMD's from compatibility mode, to CSTAR. VST_MSR and VST_CS are needed. */
+/* RIP + len is behind the instruction; len 0: RIP is there already. compat: AMD's from compatibility mode, to CSTAR. VST_MSR and VST_CS are needed. */
 void syscall_enter(struct vcpu *v, unsigned len, bool compat);
 /* to64: with REX.W, to 64-bit mode; else to compatibility mode. */
 void syscall_return(struct vcpu *v, bool to64);

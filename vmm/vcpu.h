@@ -53,7 +53,8 @@ struct vcpu_state {
 	uint64_t star, lstar, cstar, sfmask, kernel_gs_base, sysenter_cs, sysenter_esp, sysenter_eip, pat, tsc_aux;
 	uint8_t shadow; /* SHADOW_* */
 	bool nmi_blocked;
-	uint32_t pending_dbg; /* VST_SHADOW: debug traps that hardware holds back, or is to raise at the next entry (V11, V13); with DBG_CAP_PENDING */
+	uint32_t pending_dbg; /* VST_SHADOW: debug traps that hardware holds back, or is to raise at the next entry (V11, V13); with
+			       * DBG_CAP_PENDING, and in PVM what MOV SS holds */
 };
 
 /* One always-on trace entry, stamped before the handler (at most 20 instructions). */
@@ -154,7 +155,7 @@ struct vcpu {
 	struct vcpu_state st;
 
 	struct event inject;    /* to be injected by the next run(); the backend clears type once it has been handed to hardware */
-	struct event exception; /* pending, not yet selected: EVENT_FAULT, EVENT_SOFT_EXC (step.c), EVENT_TRIPLE (of a nested guest), or EVENT_NONE */
+	struct event exception; /* pending, not yet selected: EVENT_FAULT, EVENT_SOFT_* (step.c, PVM), EVENT_TRIPLE (of a nested guest), or EVENT_NONE */
 	bool nmi_pending;
 	uint64_t irq_pending[4]; /* by vector, from the lab: as from an 8259, past the APIC and its priorities */
 	bool want_intr_window, want_nmi_window;

@@ -69,6 +69,22 @@ static bool load_image(struct vm *vm, const struct vm_config *cfg)
 static const uint64_t unknown_shadow = 1;
 static const uint8_t unknown_cpl = 0xff;
 
+static void left_out(const struct vm_config *cfg, const struct backend *be, const char *option)
+{
+	log_printf("drover: vm %s: %s is left out: the %s backend has no such thing\n", cfg->name, option, be->name);
+}
+
+/* What this backend cannot give: the VM runs all the same, on a plainer CPU. lazy: the default, which nobody need have asked for. */
+static void tell_left_out(const struct vm_config *cfg, const struct backend *be)
+{
+	if (cfg->nested != NESTED_OFF && !be->nested)
+		left_out(cfg, be, "nested=");
+	if (be->ring3 && cfg->debugctl_emulate)
+		left_out(cfg, be, "debugctl=emulate");
+	if (be->ring3 && cfg->dbg_policy != DBG_LAZY && cfg->dbg_policy != DBG_TRAPPED)
+		left_out(cfg, be, "dbg=");
+}
+
 static struct vm *alloc_parts(const struct vm_config *cfg, const struct backend *be)
 {
 	struct vm_parts *p = pmem_alloc(sizeof(*p), 64);
@@ -135,6 +151,7 @@ struct vm *vm_create(const struct vm_config *cfg, const struct backend *be, unsi
 		log_printf("drover: vm %s: the host is out of memory\n", cfg->name);
 		return NULL;
 	}
+	tell_left_out(cfg, be);
 	if (!alloc_memory(vm, (uint64_t)cfg->mem_mib * MIB)) {
 		vm_destroy(vm);
 		return NULL;

@@ -16,8 +16,7 @@
 #define DBG_CAP_DB_APPLIED (1u << 4)  /* an intercepted #DB has already changed guest DR6 and DR7.GD (SVM, rule S05) */
 #define DBG_CAP_LBRV (1u << 5)        /* DEBUGCTL is switched while vm_lbrv asks for it, where the CPU can (SVM, rule S07) */
 #define DBG_CAP_PENDING (1u << 6)     /* traps can be raised through a pending-debug field (VMX, rule V13) */
-
-#define DBG_CAP_RING3 (1u << 7)       /* nothing is switched: the guest's kernel is in ring 3, in one linear address space with a part of the host (PVM) */
+#define DBG_CAP_RING3 (1u << 7)       /* nothing is switched: the guest's kernel is in ring 3, in one linear address space with a part of the host (docs/pvm.md) */
 
 /* With DBG_CAP_RING3: linear addresses from here on are the host's in each address space. */
 #define DBG_RING3_HOST_BASE 0xffffff8000000000ull
@@ -111,7 +110,8 @@ struct dbg_cpu {
 	uint32_t hw_mask[4]; /* what the mask MSRs hold */
 	bool guest_dr_loaded; /* between dbg_do_enter and dbg_do_leave: DR0-3 in hardware are a guest's; host DR7 must stay off */
 	uint64_t count[DBG_NR_COUNTS];
-	/* trace=on (vmm/dbgtrace.c): hears of each access, before a write and behind a read, reg by enum dbg_reg. NULL: nobody listens. */
+	/* trace=on (vmm/dbgtrace.c): hears of each access, behind a read and before a write, but for a DEBUGCTL that may
+	 * fault: behind it. reg by enum dbg_reg. Not told: what is tried at boot. NULL: nobody listens. */
 	void (*listen)(struct dbg_cpu *c, unsigned reg, bool write, uint64_t value);
 	void *trace;         /* the listener's own */
 	uint8_t asker;       /* enum dbg_asker: what dbg_switch.c is at */

@@ -24,7 +24,6 @@ extern const uint8_t trap_stubs[];                                 /* traps_entr
 #define GATE_INTERRUPT 0x8e /* P, DPL 0: interrupts are off in every handler */
 
 static bool (*hooks[IDT_VECTORS])(struct trapframe *);
-static bool (*guest_hook)(struct trapframe *);
 static bool (*db_filter)(struct trapframe *);
 static const struct trapframe *panic_frame;
 static bool stray_seen[IDT_VECTORS];
@@ -34,11 +33,6 @@ void trap_set_hook(unsigned vector, bool (*fn)(struct trapframe *))
 	assert(vector < IDT_VECTORS);
 	assert(fn == NULL || hooks[vector] == NULL);
 	hooks[vector] = fn;
-}
-
-void trap_set_guest_hook(bool (*fn)(struct trapframe *))
-{
-	guest_hook = fn;
 }
 
 void trap_set_db_filter(bool (*fn)(struct trapframe *))
@@ -97,8 +91,6 @@ void trap_handle(struct trapframe *tf)
 
 	if (vector == VEC_DB && db_filter != NULL && db_filter(tf))
 		return; /* before anything that needs this CPU's GS */
-	if ((tf->cs & 3) != 0 && guest_hook != NULL && guest_hook(tf))
-		return;
 	if (fix_up(tf))
 		return;
 	if (hooks[vector] != NULL && hooks[vector](tf))

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Host exceptions and interrupts: the frame, hooks per vector, the fix-up table, the from-guest hook. */
+/* Host exceptions and interrupts: the frame, hooks per vector, the fix-up table. */
 #ifndef ARCH_X86_TRAPS_H
 #define ARCH_X86_TRAPS_H
 
@@ -25,9 +25,6 @@ struct trapframe {
 /* Upward call: fn runs first for its vector; true: handled, the trap returns. Device vectors (>= 32) get their EOI from fn.
  * One hook per vector (a second one panics); NULL removes it. Runs with interrupts off, on the IST stack for #DB NMI #DF #MC. */
 void trap_set_hook(unsigned vector, bool (*fn)(struct trapframe *));
-
-/* Upward call: traps that came from CPL 3 go here first (PVM's guest kernel runs there). true: handled. */
-void trap_set_guest_hook(bool (*fn)(struct trapframe *));
 
 /* Upward call, for a quirk: fn sees each #DB before everybody else, even in the middle of a world switch, when TR and GS are a guest's. So the #DB
  * gate of this CPU then uses no IST stack, and fn may use no per-CPU data. true: handled. NULL removes it and puts the stack back. */

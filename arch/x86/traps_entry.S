@@ -37,12 +37,8 @@ trap_common:
 	pushq %r13
 	pushq %r14
 	pushq %r15
-	/* From a guest at CPL 3 (PVM): its GS, and a place for the switch of CR3 that comes with it. */
-	testb $3, 144(%rsp)
-	jnz trap_from_guest
 	movq %rsp, %rdi
 	call trap_handle
-trap_return:
 	popq %r15
 	popq %r14
 	popq %r13
@@ -60,13 +56,6 @@ trap_return:
 	popq %rax
 	addq $16, %rsp
 	iretq
-
-trap_from_guest:
-	swapgs
-	movq %rsp, %rdi
-	call trap_handle
-	swapgs
-	jmp trap_return
 	.balign 4096, 0xcc
 
 	.text

@@ -46,28 +46,49 @@ static const struct {
 
 CODE64(p19_iret, "push $0x10; push %rsp; pushfq; push $8; push %rbx; iretq;" DONE)
 CODE64(p19_retf, "push $8; push %rbx; lretq;" DONE)
+CODE64(p19_tables, "mov %gs:(%rbx), %al; mov %ecx, %es;" DONE)
 
-static void kept(const char *when, const uint64_t was[6])
+#define SEL_TABLE 0x53u /* SEL_FREE, for user mode: only the runtime's own GDT has it */
+
+struct kept {
+	uint64_t cr0, cr3, cr4, efer, kernel_gs, gs, dr7;
+};
+
+static struct kept look(void)
 {
-	uint64_t now[6] = { read_cr0(), read_cr3(), read_cr4(), 0, 0, read_dr7() };
-	bool same = true;
+	struct kept k = { .cr0 = read_cr0(), .cr3 = read_cr3(), .cr4 = read_cr4(), .dr7 = read_dr7() };
 
-	try_rdmsr(MSR_EFER, &now[3]);
-	try_rdmsr(MSR_KERNEL_GS_BASE, &now[4]);
-	for (unsigned i = 0; i < 6; i++)
-		same &= now[i] == was[i];
-	check(fmt("P19.kept.%s", when), "CR0, CR3, CR4, EFER, KernelGSBase, DR7", same);
+	try_rdmsr(MSR_EFER, &k.efer);
+	try_rdmsr(MSR_KERNEL_GS_BASE, &k.kernel_gs);
+	try_rdmsr(MSR_GS_BASE, &k.gs);
+	return k;
+}
+
+/* What a refused instruction must not have done all the same. The tables: by a gate of the old IDT that user mode may use, a descriptor of the old GDT, and
+ * the old TSS's stack, on which the first of these arrives. */
+static void kept(const char *when, const struct kept *was)
+{
+	struct run r = { .code = p19_tables, .cpl = 3, .allow = 1 << VEC_GP | 1 << VEC_PF, .regs = { .rbx = (uint64_t)watch_buf, .rcx = SEL_TABLE } };
+	struct kept now = look();
+
+	check(fmt("P19.kept.%s", when), "CR0, CR3, CR4, EFER, KernelGSBase, GS base, DR7",
+	      now.cr0 == was->cr0 && now.cr3 == was->cr3 && now.cr4 == was->cr4 && now.efer == was->efer && now.kernel_gs == was->kernel_gs && now.gs == was->gs &&
+	      now.dr7 == was->dr7);
+	run_code(&r);
+	check_eq(fmt("P19.tables.%s", when), "GDT, IDT and TSS", r.end, VEC_DONE);
 }
 
 SCENARIO(p19_user_privileges, "what only the kernel may do is refused in user mode", 0)
 {
-	uint64_t was[6] = { read_cr0(), read_cr3(), read_cr4(), 0, 0, read_dr7() };
+	uint64_t efer = 0;
+	unsigned flags = 0;
+	struct kept was;
 
-	try_rdmsr(MSR_EFER, &was[3]);
-	was[3] |= EFER_SCE;
-	try_wrmsr(MSR_EFER, was[3]);
+	try_rdmsr(MSR_EFER, &efer);
+	try_wrmsr(MSR_EFER, efer | EFER_SCE);
 	try_wrmsr(MSR_KERNEL_GS_BASE, 0x123456);
-	was[4] = 0x123456;
+	gdt_set(SEL_FREE, 0x00cff3000000ffff);
+	was = look();
 	for (unsigned i = 0; i < 10; i++)
 		watch_buf[i] = i == 4 ? 8 : 0;
 	for (unsigned i = 0; i < sizeof(insns) / sizeof(insns[0]); i++)
@@ -79,16 +100,20 @@ SCENARIO(p19_user_privileges, "what only the kernel may do is refused in user mo
 			if (insns[i].bytes[0] == 0x8e && insns[i].bytes[1] == 0xd9)
 				r.regs.rcx = SEL_KDATA;
 			fx(k);
+			r.rflags = i & 1 ? 0 : FL_IF; /* which CLI would clear, and STI set */
 			run_code(&r);
+			flags += (r.end_rflags ^ r.rflags) & FL_IF ? 1 : 0;
 			check_trace(fmt("P19.%s.%s", insns[i].name, fx_name(k)), "the fault", r.code, insns[i].want);
 		}
-	kept("insns", was);
+	check_eq("P19.kept.if", "IF in each fault's frame", flags, 0);
+	kept("insns", &was);
 	for (unsigned i = 0; i < 2; i++) {
 		struct run r = { .code = i ? p19_retf : p19_iret, .cpl = 3, .allow = 1 << VEC_GP, .regs = { .rbx = (uint64_t)p19_iret } };
 
 		run_code(&r);
 		check(fmt("P19.%s", i ? "retf" : "iretq"), "into the kernel: #GP(8)", r.end == VEC_GP && trap_log.n == 1 && trap_log.rec[0].err == 8);
 	}
-	kept("returns", was);
+	kept("returns", &was);
+	gdt_set(SEL_FREE, 0);
 	try_wrmsr(MSR_KERNEL_GS_BASE, 0);
 }

@@ -7,6 +7,7 @@
 #include "arch/x86/pmem.h"
 #include "arch/x86/pvm/pvm.h"
 #include "model/cpu.h"
+#include "model/ring3.h"
 #include "tap.h"
 #include "vmm/cpuid.h"
 #include "vmm/gva.h"
@@ -61,38 +62,14 @@ static uint64_t *entry(uint64_t page, unsigned i)
 
 /* ---- What hardware makes of a shadow: every access is CPL 3's ---- */
 
-struct view {
-	uint64_t pa;
-	uint32_t error;
-	bool write;
-	unsigned size; /* bits */
-};
-
-static bool hw_access(unsigned view, uint64_t va, uint32_t access, struct view *o)
+/* pa: guest-physical, in an access that is allowed. */
+static bool hw_access(unsigned view, uint64_t va, uint32_t access, struct sw_walk *o)
 {
-	uint64_t table = pvm_mmu_root(&vcpu, view), all = ~0ull, any = 0, e;
-	unsigned shift = 39;
+	bool ok = sw_ring3_walk(pvm_mmu_root(&vcpu, view), va, access, o);
 
-	for (;; shift -= 9) {
-		e = ((uint64_t *)phys_to_virt(table))[va >> shift & 511];
-		o->error = access | WALK_U;
-		if (!(e & PTE_P))
-			return false;
-		all &= e;
-		any |= e;
-		if (shift == 12 || (e & PTE_PS))
-			break;
-		table = e & PTE_ADDR;
-	}
-	o->error |= WALK_P;
-	if ((shift != 12 && shift != 21) || (shift == 21 && (e & PTE_ADDR & (2 * MIB - 1)))) { /* reserved bits; PS is PAT in the last level */
-		o->error |= WALK_RSVD;
-		return false;
-	}
-	o->size = shift;
-	o->write = all & PTE_W;
-	o->pa = (e & PTE_ADDR) + (va & ((1ull << shift) - 1)) - vm.ram_hpa;
-	return (all & PTE_U) && !((access & WALK_W) && !o->write) && !((access & WALK_I) && (any & PTE_NX));
+	if (ok)
+		o->pa -= vm.ram_hpa;
+	return ok;
 }
 
 static bool oracle(unsigned view, uint64_t va, uint32_t access, struct walk_result *r)
@@ -187,7 +164,7 @@ static void scan(void)
 	for (unsigned i = 0; i < 2 * NR_INDEX * NR_INDEX * NR_INDEX * NR_INDEX; i++) {
 		unsigned n = i / 2, view = i % 2;
 		uint64_t va = va_of(n % NR_INDEX, n / NR_INDEX % NR_INDEX, n / (NR_INDEX * NR_INDEX) % NR_INDEX, n / (NR_INDEX * NR_INDEX * NR_INDEX));
-		struct view o;
+		struct sw_walk o;
 		struct walk_result r;
 		bool ok;
 
@@ -233,7 +210,7 @@ static void access_once(void)
 	uint64_t va = random_va(), gpa = 0;
 	enum pvm_fill got;
 	struct walk_result r;
-	struct view o;
+	struct sw_walk o;
 	bool want;
 
 	vcpu.st.cpl = view == PVM_USER ? 3 : 0;
@@ -317,7 +294,7 @@ static uint64_t reads(unsigned view, uint64_t va)
 {
 	uint32_t error;
 	uint64_t gpa;
-	struct view o;
+	struct sw_walk o;
 
 	vcpu.st.cpl = view == PVM_USER ? 3 : 0;
 	if (!hw_access(view, va, 0, &o) && (pvm_mmu_fault(&vcpu, va, o.error, &error, &gpa) != PVM_FILLED || !hw_access(view, va, 0, &o)))
@@ -327,7 +304,7 @@ static uint64_t reads(unsigned view, uint64_t va)
 
 static bool there(unsigned view, uint64_t va)
 {
-	struct view o;
+	struct sw_walk o;
 
 	return hw_access(view, va, 0, &o);
 }
@@ -335,7 +312,7 @@ static bool there(unsigned view, uint64_t va)
 static void invlpg_sizes(uint64_t skew)
 {
 	struct tap_set set = { .id = skew ? "MMU.invlpg.broken" : "MMU.invlpg.whole" };
-	struct view o;
+	struct sw_walk o;
 
 	start(RAM, skew);
 	simple_tables();
@@ -384,7 +361,7 @@ TEST(MMU_rights)
 	struct tap_set set = { .id = "MMU.rights" };
 	uint32_t error = 0;
 	uint64_t gpa;
-	struct view o;
+	struct sw_walk o;
 
 	start(RAM, 0);
 	simple_tables();
@@ -433,7 +410,7 @@ TEST(MMU_not_the_guests)
 	struct tap_set set = { .id = "P21.range" };
 	uint32_t error;
 	uint64_t gpa;
-	struct view o;
+	struct sw_walk o;
 
 	start(RAM, 0);
 	simple_tables();

@@ -36,7 +36,7 @@ def choose_pvm(platform):
     if platform == "bochs":
         return rungs.RUNGS["pvm-bochs"], "Bochs %s, CPU model %s, guests in ring 3" % (
             emulators.version_text("bochs"), emulators.BOCHS_CPU["intel"])
-    why = "PLATFORM=qemu" if platform == "qemu" else emulators.kvm_trial(rungs.GUEST) if os.path.exists("/dev/kvm") else "no /dev/kvm"
+    why = emulators.kvm_trial(rungs.GUEST) if os.path.exists("/dev/kvm") else "no /dev/kvm"
     if platform == "kvm" and why:
         return None, "PLATFORM=kvm: %s" % why
     return rungs.RUNGS["pvm-qemu" if why else "pvm-kvm"], "QEMU %s, guests in ring 3" % ("TCG, not KVM: %s" % why if why else "with KVM")
@@ -87,6 +87,8 @@ def nest(rung, args):
         return rung, ""
     base = rung.base or rung.name
     deep = rungs.RUNGS.get("nest%d-%s" % (args.nest, base))
+    if rung.backend == "pvm":
+        return rung, "NEST=%d with BACKEND=pvm: PVM nests nothing; it takes svm or vmx" % args.nest
     if deep is None:
         return rung, "NEST=%d on %s: there is NEST=2 and NEST=3, on the emulators" % (args.nest, base)
     if args.nest == 3 and rung.platform == "bochs" and args.scenario == "all":

@@ -86,7 +86,7 @@ RUNGS.update({r.name: r for name in ("svm-qemu", "vmx-bochs") for r in with_poli
 
 # drover on drover. Three of them on Bochs VMX: for the source documents' scenarios only (make run), a whole suite would take hours.
 NEST_MAX = 3
-NEST_TIMEOUT = {"qemu": {2: 240, 3: 1200}, "bochs": {2: 1100, 3: 1800}}
+NEST_TIMEOUT = {"qemu": {2: 300, 3: 1500}, "bochs": {2: 1800, 3: 2400}}
 NEST_RUNGS = ("nest3-svm-qemu", "nest2-vmx-bochs", "nest2-svm-qemu", "nest2-svm-bochs")  # of check-nested; the long ones first, one to a CPU
 INNER = "inner"         # the VM in which a drover runs
 INNER_MIB = (96, 176)   # its memory, from the uppermost down

@@ -12,7 +12,7 @@ enum exit_code {
 	EXIT_BADOPT = 0x20,    /* unknown option, value or scenario */
 	EXIT_NOMODULE = 0x21,  /* no multiboot module to run */
 	EXIT_BADMODULE = 0x22, /* a module is no ELF, truncated, overlaps, or is not a multiboot image */
-	EXIT_NOVIRT = 0x23,    /* the CPU has no usable VMX or SVM */
+	EXIT_NOVIRT = 0x23,    /* the CPU has no usable VMX or SVM, and one was asked for; or is no 64-bit CPU */
 	EXIT_LOCKED = 0x24,    /* firmware locked VMX or SVM off */
 	EXIT_NOMEM = 0x25,     /* too little RAM */
 	EXIT_TRIPLE = 0x31,    /* a guest triple-faulted */

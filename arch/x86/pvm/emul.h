@@ -37,12 +37,13 @@ bool pvm_read(struct vcpu *v, uint64_t va, void *dst, size_t n, enum pvm_right r
 bool pvm_write(struct vcpu *v, uint64_t va, const void *src, size_t n, enum pvm_right right);
 /* May the guest write there at its CPL? As pvm_write, without the copy. */
 bool pvm_touch_write(struct vcpu *v, uint64_t va, size_t n);
-/* Linear address of an instruction's memory operand of n bytes. False: #GP(0) or #SS(0), not canonical. */
+/* Linear address of an instruction's memory operand of n bytes, n >= 1. False: #GP(0) or #SS(0), not canonical. */
 bool pvm_operand(struct vcpu *v, const struct decoded *d, size_t n, uint64_t *va);
 /* B0-3 of the breakpoints that an access hits (E08). */
 uint32_t pvm_hits(struct vcpu *v, bool write, uint64_t va, size_t n);
 
-/* The stack of an instruction: RSP as it is to become, cut to SS's width. */
+/* The stack of an instruction: RSP as it is to become, cut to SS's width. Nothing of v changes before pvm_stack_close(). False: a fault is queued, and the
+ * instruction is over (a push has moved sp). */
 struct pvm_stack {
 	uint64_t base, mask, sp;
 	uint32_t hits;
@@ -60,7 +61,7 @@ static inline bool pvm_null(uint16_t sel)
 }
 
 enum { PVM_DESC_OK, PVM_DESC_NONE, PVM_DESC_FAULT }; /* NONE: beyond the table, or in an LDT. FAULT: queued */
-/* n: 8 or 16 bytes. */
+/* The descriptor of sel, whose RPL is ignored; returns one of these. n: 8 or 16 bytes, desc[1] for 16 alone. */
 unsigned pvm_desc_read(struct vcpu *v, uint16_t sel, unsigned n, uint64_t desc[2]);
 /* Around what reads descriptors and may change the virtual mode: one comparison of the guest's table, not several. True: it was another one, and the views
  * are new. */
@@ -68,7 +69,7 @@ bool pvm_gdt_begin(struct vcpu *v);
 void pvm_gdt_end(struct vcpu *v);
 /* Its accessed bit, or busy bit with `bits`; false: a fault is queued. */
 bool pvm_desc_mark(struct vcpu *v, uint16_t sel, uint64_t desc, uint64_t bits);
-struct seg pvm_seg(uint16_t sel, uint64_t desc);
+struct seg pvm_seg(uint16_t sel, uint64_t desc); /* desc: as it is in the table */
 /* A selector as the guest means it. In virtual kernel mode CS and SS read as RPL 3, and what was read comes back: RPL 0 again. */
 uint16_t pvm_virtual_sel(const struct vcpu *v, uint16_t sel, uint64_t desc);
 /* The checks of SS for a code segment that runs at cpl; in 64-bit mode it may be null. False: a fault is queued. */
@@ -108,7 +109,7 @@ void pvm_cs_from_hw(struct vcpu *v, uint16_t cs, uint16_t ss);
 /* What a selector that hardware has loaded by itself stands for: base, limit, rights from the bytes that the views were made of. */
 struct seg pvm_seg_from_hw(const struct vcpu *v, uint16_t sel);
 
-/* ---- far.c: carried out and retired, or a fault is queued ---- */
+/* ---- far.c: carried out and retired, or a fault is queued. All groups of v->st but VST_DBG are in step (pvm_emulate) ---- */
 void pvm_iret(struct vcpu *v, const struct decoded *d);
 void pvm_retf(struct vcpu *v, const struct decoded *d);
 void pvm_far_jump(struct vcpu *v, const struct decoded *d, bool call);
@@ -117,7 +118,7 @@ bool pvm_sysret(struct vcpu *v, const struct decoded *d);
 /* ---- deliver.c ---- */
 /* INT n, INT3, INTO at RIP: queued as an event, which takes the held #DB along (A25). */
 void pvm_soft_int(struct vcpu *v, uint8_t vector, unsigned len, bool int_n);
-/* A trap #DB for what software's accesses have hit, and MOV SS has held back. */
+/* A trap #DB for what software's accesses have hit, and MOV SS has held back: B0-3 and BS of hits, of which a debugger's go to it. 0: none. */
 void pvm_raise_hits(struct vcpu *v, uint32_t hits);
 
 /* May the guest touch size ports from there at its virtual CPL? False: #GP(0) is queued. SDM "I/O Permission Bit Map". */

@@ -67,9 +67,9 @@ void pvm_quirk_init(struct cpu *c);
 /* seg.c: both views from the guest's GDT; gdt_changed: its bytes differ from the copy, and both have been rebuilt. */
 void pvm_gdt_rebuild(struct vcpu *v);
 bool pvm_gdt_changed(struct vcpu *v);
-/* MOV, POP or a far pointer into a segment register: all checks at the virtual CPL. False: a fault is queued. */
+/* MOV, POP or a far pointer into a segment register, SEG_* but CS; sel: any. All checks at the virtual CPL. False: a fault is queued. */
 bool pvm_load_seg(struct vcpu *v, unsigned seg, uint16_t sel);
-/* Another virtual mode: st.cpl, and with it the view. */
+/* Another virtual mode: st.cpl, 0 or 3, and with it the view; both are made anew if the guest's GDT has changed. */
 void pvm_set_cpl(struct vcpu *v, unsigned cpl);
 
 /* insn.c: the instruction at RIP, which has faulted with #GP, #NP, #SS or #UD (hw->trap_vector, trap_error), carried out at the virtual CPL. Queues the

@@ -25,6 +25,8 @@ static void hold(struct vcpu *v, struct svm_nested *n)
 
 	v->held = !n->gif ? VCPU_HELD_INTR | VCPU_HELD_NMI : masked ? VCPU_HELD_INTR : 0;
 	v->event_pending = true;
+	if (v->dbg.deaf == n->gif && dbg_armed(v->dbg.dr7))
+		dbg_vm_fields_unknown(&v->dbg); /* what the block has to hold changes, and the guest's DR7 does not */
 	v->dbg.deaf = !n->gif;
 	dbg_settle(&v->dbg);
 }

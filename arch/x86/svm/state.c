@@ -280,6 +280,7 @@ static __attribute__((noinline)) uint32_t inject_special(struct vcpu *v, struct 
 
 	if (e->type == EVENT_FAULT && e->vector == VEC_PF) {
 		b->cr2 = e->cr2;
+		write_cr2(e->cr2); /* as in svm_vcpu_load(): not every VMRUN loads it */
 		b->clean &= ~VMCB_CLEAN_CR2;
 	}
 	if (e->type == EVENT_NMI && !(v->level && e->reinjected)) { /* one that the guest hypervisor injects is its own business */
