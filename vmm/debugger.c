@@ -9,6 +9,7 @@
 #include "vmm/fetch.h"
 #include "vmm/gdb/swbreak.h"
 #include "vmm/peek.h"
+#include "vmm/run.h"
 
 static bool is_exec(const struct debugger_bp *b)
 {
@@ -273,7 +274,7 @@ static bool carried_out(const struct vcpu *v)
 static void look_for_homeless(struct vcpu *v)
 {
 	struct vcpu_debugger *d = &v->debugger;
-	bool quiet = !v->event_pending && v->exit.vectoring.type == EVENT_NONE; /* else something comes before the next instruction */
+	bool quiet = !event_comes(v);
 	uint64_t pc = quiet ? debugger_pc(v) : 0;
 
 	for (unsigned i = 0; i < DEBUGGER_BPS; i++) {
@@ -284,7 +285,7 @@ static void look_for_homeless(struct vcpu *v)
 		if (is_exec(b) ? quiet && b->addr == pc : value_at(v, b) != b->value)
 			hit(v, b, 1u << i);
 	}
-	if (d->catch_int3 && quiet && swbreak_at(v, pc))
+	if (quiet && debugger_int3_here(v))
 		request_stop(v, STOP_INT3, 0);
 }
 
@@ -310,9 +311,14 @@ void debugger_boundary(struct vcpu *v)
 
 /* ---- INT3 ---- */
 
+bool debugger_int3_here(struct vcpu *v)
+{
+	return v->debugger.catch_int3 && swbreak_at(v, debugger_pc(v));
+}
+
 bool debugger_takes(struct vcpu *v)
 {
-	if (v->exit.kind != EXITK_EXCEPTION || v->exit.u.exc.vector != VEC_BP || !v->debugger.catch_int3 || !swbreak_at(v, debugger_pc(v)))
+	if (v->exit.kind != EXITK_EXCEPTION || v->exit.u.exc.vector != VEC_BP || !debugger_int3_here(v))
 		return false;
 	v->step.caught = false;
 	request_stop(v, STOP_INT3, 0);

@@ -41,6 +41,8 @@ void debugger_before(struct vcpu *v);
 void debugger_boundary(struct vcpu *v);
 /* The step that was asked for is over. */
 void debugger_stepped(struct vcpu *v);
+/* Is the next instruction an INT3 of gdb's? Then nobody but the intercept may carry it out. */
+bool debugger_int3_here(struct vcpu *v);
 /* An INT3 has exited for catch_int3. True: gdb's breakpoint. False: the guest's own, which is on its way to it (P13). */
 bool debugger_int3(struct vcpu *v);
 /* The same for a nested guest, whose hypervisor may have asked for that exit: false: it is none of gdb's, and nothing has been done. */

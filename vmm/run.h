@@ -30,11 +30,15 @@ void run_timer(struct vcpu *v);
 
 /* Would an interrupt end a HLT of what runs? */
 bool event_irq_open(const struct vcpu *v);
+/* Will something be delivered before the next instruction? What has to wait for IF, a shadow or an NMI's IRET will not. */
+bool event_comes(struct vcpu *v);
 
 /* Will its APIC timer end a HLT? */
 bool run_timer_wakes(const struct vcpu *v);
 
 /* Another vcpu of the group that can run, or NULL. */
 struct vcpu *run_peer(struct vcpu *v);
+/* Is there one that could if gdb did not hold it? */
+bool run_frozen_peer(struct vcpu *v);
 
 #endif

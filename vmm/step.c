@@ -131,7 +131,7 @@ static bool software_interrupt(struct vcpu *v, const struct flow *f)
 {
 	struct event e = { .type = EVENT_SOFT_EXC, .vector = f->vector, .len = f->d.len };
 
-	if (v->step.pair || (f->kind == FLOW_INTO && !(v->rflags & RFLAGS_OF)))
+	if (v->step.pair || (f->kind == FLOW_INTO && !(v->rflags & RFLAGS_OF)) || (f->kind == FLOW_INT3 && debugger_int3_here(v)))
 		return false;
 	if ((f->kind == FLOW_INT || f->kind == FLOW_ICEBP) && v->level && v->be->nested->traps_int && v->be->nested->traps_int(v, f->kind == FLOW_ICEBP))
 		return false;

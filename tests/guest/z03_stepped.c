@@ -100,10 +100,16 @@ static void own_int3(void)
 
 static void work(void)
 {
+	bool lbr = debugctl_acts(); /* drover steps it for the records then, or hardware has them */
+
 	gdb_counter = 0;
+	if (lbr)
+		try_wrmsr(MSR_DEBUGCTL, DEBUGCTL_LBR);
 	gdb_here(3);
 	for (unsigned i = 0; i < 10; i++)
 		gdb_work(i);
+	if (lbr)
+		try_wrmsr(MSR_DEBUGCTL, 0);
 	check_eq("Z04.counter", "the work is done", gdb_counter, 45);
 }
 

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "arch/x86/def/dr.h"
+#include "arch/x86/def/exitcode.h"
 #include "arch/x86/def/hypercall.h"
 #include "both.h"
 #include "vmm/debugger.h"
@@ -106,7 +107,7 @@ TEST(Z04_target_xml)
 /* ---- A session: packets that are asked one after the other, each when the one before has been answered ---- */
 
 static struct {
-	const char *const *ask; /* NULL ends it: the line is gone */
+	const char *const *ask; /* NULL: nothing more comes */
 	char frame[256];
 	size_t at, n;
 	bool running;           /* a stop is awaited */
@@ -120,7 +121,7 @@ static int line_take(void)
 	if (line.running)
 		return -1;
 	if (!*line.ask)
-		return -2;
+		return -1;
 	line.n = (size_t)snprintf(line.frame, sizeof(line.frame), "+$%s#%02x", *line.ask, gdb_checksum(*line.ask, strlen(*line.ask)));
 	line.at = 0;
 	line.running = strcmp(*line.ask, "c") == 0 || strcmp(*line.ask, "D") == 0 || strncmp(*line.ask, "vCont;", 6) == 0;
@@ -143,6 +144,15 @@ static void line_send(const char *s, size_t n)
 static bool said(const char *what)
 {
 	return strstr(line.said, what) != NULL;
+}
+
+static unsigned count(const char *what)
+{
+	unsigned n = 0;
+
+	for (const char *at = line.said; (at = strstr(at, what)) != NULL; at++)
+		n++;
+	return n;
 }
 
 static void session(struct machine *m, const char *const *ask)
@@ -182,20 +192,92 @@ BOTH(Z01_gdb_session)
 	machine_stop(&m);
 }
 
-/* The line goes away while the guest has stopped: as a detach. */
+/* A gdb that leaves without a word, and another that comes: nothing of the first is left, and it is acknowledged. */
 BOTH(Z01_gdb_gone)
 {
 	static const struct gop ops[] = { { G_STORE, .a = 0x5000, .n = 1 }, { G_CPUID }, { G_STORE, .a = 0x5000, .n = 1 }, RD(6) };
-	static const char *const ask[] = { "qSupported", "Z4,5000,8", "c", NULL };
+	static const char *const ask[] = { "qSupported", "QStartNoAckMode", "Z4,5000,8", "c", "qSupported", "D", NULL };
 	struct machine m;
+	const char *second;
 
 	if (!machine_start(&m, amd, full(amd)) || !machine_add(&m, OPS(ops), OPS(show_all)))
 		return;
 	sw.strict = false;
 	session(&m, ask);
 	tap_ok(said("awatch:5000;"), id(amd, "Z04.gone.watch"), "it has stopped once");
+	second = strstr(line.said, "awatch:5000;");
+	tap_ok(second && strstr(second, "+$PacketSize"), id(amd, "Z04.gone.ack"), "the next gdb's first packet is acknowledged");
 	tap_eq(m.vm[0]->vcpu->dbg.held, 0, id(amd, "Z01.gone.slots"), "the slots are free");
 	machine_same_as_bare(&m, 0, id(amd, "Z01.gone.bare"));
+	machine_stop(&m);
+}
+
+/* The guest's budget is its own time, whoever sits at gdb's prompt. */
+static uint64_t slow_by;
+
+static int slow_take(void)
+{
+	sw.tsc += slow_by;
+	return line_take();
+}
+
+BOTH(Z04_gdb_budget)
+{
+	static const struct gop ops[] = { { G_STORE, .a = 0x5000, .n = 1 }, { G_CPUID }, RD(6) };
+	static const char *const ask[] = { "qSupported", "Z2,5000,4", "c", "?", "z2,5000,4", "D", NULL };
+	static const struct gdb_port port = { slow_take, line_send };
+	struct machine m;
+	struct vcpu *v;
+
+	if (!machine_start(&m, amd, full(amd)) || !(v = machine_add(&m, OPS(ops), OPS(show_all))))
+		return;
+	sw.strict = false;
+	memset(&line, 0, sizeof(line));
+	line.ask = ask;
+	slow_by = v->budget_tsc;
+	gdb_init(&port, true);
+	machine_run(&m);
+	gdb_end(0x10);
+	gdb_on = false;
+	tap_ok(said("watch:5000;"), id(amd, "Z04.budget.watch"), "gdb has stopped it");
+	tap_ok(v->run_tsc < v->budget_tsc, id(amd, "Z04.budget"), "a budget's time goes by at each character of gdb's, and none of it is the guest's");
+	machine_same_as_bare(&m, 0, id(amd, "Z04.budget.bare"));
+	machine_stop(&m);
+}
+
+/* What would end the VM at its next entry, and what gdb could not take back. */
+BOTH(Z04_gdb_refusals)
+{
+	static const struct gop ops[] = { { G_STORE, .a = 0x5000, .n = 1 }, { G_CPUID } };
+	static const char *const ask[] = { "qSupported", "P10=0000000000000080", "p10", "P11=00020000", "p11", "P11=46000000", "p11", "Z2,5000,40", "Z2,5000,4", "c", "D", NULL };
+	struct machine m;
+
+	if (!machine_start(&m, amd, full(amd)) || !machine_add(&m, OPS(ops), OPS(show_all)))
+		return;
+	sw.strict = false;
+	session(&m, ask);
+	tap_ok(said("$0010000000000000#") && !said("$0000000000000080#"), id(amd, "Z04.rip"), "an RIP that hardware would refuse is refused");
+	tap_ok(said("$46000000#"), id(amd, "Z04.eflags"), "flags are written");
+	tap_eq(count("$E01#"), 2, id(amd, "Z04.eflags.whole"), "or refused, not taken in part: two errors, RIP's and this");
+	tap_ok(said("E.no breakpoint of 64 bytes"), id(amd, "Z04.size"), "so is what is too long, by a sentence: an empty answer would end all watchpoints");
+	tap_ok(said("watch:5000;"), id(amd, "Z04.size.next"), "the next one is taken");
+	machine_stop(&m);
+}
+
+/* gdb goes on with one VM alone, whose HLT waits for the other: which is there, though frozen. */
+BOTH(Z04_gdb_frozen)
+{
+	static const struct gop a[] = { { G_STORE, .a = 0x5000, .n = 1 }, { G_HLT }, { G_CPUID } }, b[] = { HC(HC_LAB_YIELD), { G_CPUID }, { G_CPUID } };
+	static const char *const ask[] = { "qSupported", "Z2,5000,4", "c", "vCont;c:1", NULL };
+	struct machine m;
+
+	if (!machine_start(&m, amd, full(amd)) || !machine_add(&m, OPS(a), OPS(show_all)) || !machine_add(&m, OPS(b), OPS(show_all)))
+		return;
+	sw.strict = false;
+	session(&m, ask);
+	tap_ok(said("watch:5000;"), id(amd, "Z04.frozen.watch"), "the first stops");
+	tap_ok(m.vm[0]->vcpu->halted, id(amd, "Z04.frozen.halted"), "and waits for the other");
+	tap_eq(m.vm[1]->vcpu->exit_code, EXIT_PASS, id(amd, "Z04.frozen.end"), "which runs to its end");
 	machine_stop(&m);
 }
 

@@ -25,7 +25,8 @@ RUNGS = ("svm-qemu", "svm-bochs", "vmx-bochs", "pvm-qemu")
 # What is wrong there without gdb as well: Bochs tells no cause of a #DB, and drover's guess has limits (svm-db-cause).
 KNOWN = {"svm-bochs": ("Z01.2", "Z01.3", "Z01.4")}
 SKIPPED = {("svm-bochs", "owners"): "with gdb's watchpoint and the guest's armed Bochs does not tell which was hit (svm-db-cause)",
-           ("pvm-qemu", "nested"): "no guest in ring 3 is a hypervisor"}
+           ("pvm-qemu", "nested"): "no guest in ring 3 is a hypervisor",
+           ("pvm-qemu", "emulated"): "debugctl=emulate is not for guests in ring 3"}
 # In the trace, where guests own the registers now and then; and where they never do.
 LIVE = ((r"trace: .*: Set DRs: .* DR0 \S+ -> 0x\w+", r"trace: .*: Sync DRs: .* DR0 0x\w+ -> 0x\w+"), (r"trace: .*: Set DRs: .* by enter DR0 \S+ -> 0x\w+",))
 SPINS = b"z03_stepped: spins"
@@ -78,6 +79,8 @@ def cases(rung):
     here = "at gdb_here %d"
     yield Case("steps", (here % 0, "mode cr0.pg=1 efer.lma=1 cs=0x8", here % 1, *map(re.escape, steps(rung)), here % 2, "byte 0x90", "soft break gdb_int3",
                          "byte 0x90", r"own gdb_int3\+1", "work break gdb_work rdi=0", "work break gdb_work rdi=1", "work break gdb_work rdi=2"))
+    yield Case("emulated", (here % 3, "debugctl 0x1", "work break gdb_work rdi=0", "work break gdb_work rdi=1", "work break gdb_work rdi=2"),
+               modules=((rungs.GUEST, "vm=guest mem=32 lab debugctl=emulate -- scenario=z03_stepped"),))
     yield Case("watch", (here % 3, "char watch 1", "short watch 3", "int watch 6", "long watch 10", "awatch awatch True", "rwatch rwatch True",
                          "write 0x1122334455667788", r"xmm \$\d+ = 77", r"xmm \$\d+ = 77", r"rax \$\d+ = 1311768467463790320", "unmapped True"))
     hits = r"hits break@\+4 watch@\+23 watch@scn_fn_z03_stepped\+\d+"

@@ -91,6 +91,16 @@ def case_steps():
     run("delete")
 
 
+def case_emulated():
+    """A guest that is stepped for its branch records: an INT3 of gdb's is no instruction of the guest's to carry out."""
+    go_to(3)
+    say("debugctl", "%#x" % value("$debugctl"))
+    run("break gdb_work")
+    for _ in range(3):
+        say("work", go_on() + " %s rdi=%d" % (where(), value("$rdi")))
+    run("delete")
+
+
 def case_watch():
     """Watchpoints of each size and kind."""
     go_to(3)

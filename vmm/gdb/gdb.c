@@ -113,7 +113,7 @@ static void attach(struct vcpu *v)
 static void detach(void)
 {
 	leave_no_trace(g.stopped);
-	g.attached = false;
+	g.attached = g.no_ack = false;
 	g.resume = true;
 	log_printf("drover: gdb: detached\n");
 }
@@ -123,7 +123,7 @@ static void detach(void)
 /* One that gdb did not take out again would stop it at once: so it does. */
 static bool at_swbreak(struct vcpu *v)
 {
-	if (!v->debugger.catch_int3 || !swbreak_at(v, debugger_pc(v)))
+	if (!debugger_int3_here(v))
 		return false;
 	g.stopped = g.chosen = v;
 	v->debugger.stop = STOP_INT3;
@@ -256,6 +256,7 @@ static void take(int c)
 {
 	switch (gdb_rx_char(&g.rx, (uint8_t)c)) {
 	case GDB_RX_PACKET:
+		g.no_ack &= !str_starts(g.rx.data, "qSupported"); /* a new gdb, the one before has left without a word */
 		if (!g.no_ack)
 			g.port->send("+", 1);
 		packet(g.rx.data, g.rx.n);
@@ -285,8 +286,6 @@ static void serve(struct vcpu *v, bool tell)
 		c = g.port->take();
 		if (c >= 0)
 			take(c);
-		else if (c == -2)
-			detach();
 		else
 			cpu_pause();
 	}
@@ -344,6 +343,8 @@ uint64_t gdb_idle(struct vcpu *v)
 {
 	uint64_t start = rdtsc();
 
+	while (v->stopped)
+		v = v->peer; /* somebody sleeps */
 	if (listen(v))
 		serve(v, true);
 	return rdtsc() - start;
