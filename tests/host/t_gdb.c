@@ -245,6 +245,32 @@ BOTH(Z04_gdb_budget)
 	machine_stop(&m);
 }
 
+/* Noise on the line while no gdb is there: the guest stands for two seconds, not for ever. */
+static unsigned noise;
+
+static int noisy_take(void)
+{
+	sw.tsc += 1000000;
+	return noise++ ? -1 : '$';
+}
+
+BOTH(Z04_gdb_noise)
+{
+	static const struct gop ops[] = { { G_CPUID }, HC(HC_LAB_YIELD), { G_CPUID }, RD(6) };
+	static const struct gdb_port port = { noisy_take, line_send };
+	struct machine m;
+
+	if (!machine_start(&m, amd, full(amd)) || !machine_add(&m, OPS(ops), OPS(show_all)) || !machine_add(&m, OPS(ops), OPS(show_all)))
+		return;
+	noise = 0;
+	gdb_init(&port, false);
+	machine_run(&m);
+	gdb_on = false;
+	tap_ok(noise > 100, id(amd, "Z04.noise"), "a character that begins a packet stops the guest, for a while (%u)", noise);
+	machine_same_as_bare(&m, 0, id(amd, "Z04.noise.bare"));
+	machine_stop(&m);
+}
+
 /* What would end the VM at its next entry, and what gdb could not take back. */
 BOTH(Z04_gdb_refusals)
 {

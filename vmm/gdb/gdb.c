@@ -6,12 +6,15 @@
 #include "arch/lib/string.h"
 #include "arch/x86/def/exitcode.h"
 #include "arch/x86/insn.h"
+#include "arch/x86/tsc.h"
 #include "vmm/debugger.h"
 #include "vmm/gdb/breaks.h"
 #include "vmm/gdb/regs.h"
 #include "vmm/gdb/session.h"
 #include "vmm/gdb/swbreak.h"
 #include "vmm/vm.h"
+
+#define DOUBT_US 2000000u /* a packet is over by then: it is the time that gdb itself waits for an acknowledgement */
 
 bool gdb_on;
 struct gdb_session gdb_session;
@@ -256,6 +259,7 @@ static void take(int c)
 {
 	switch (gdb_rx_char(&g.rx, (uint8_t)c)) {
 	case GDB_RX_PACKET:
+		g.doubt = false;
 		g.no_ack &= !str_starts(g.rx.data, "qSupported"); /* a new gdb, the one before has left without a word */
 		if (!g.no_ack)
 			g.port->send("+", 1);
@@ -273,19 +277,23 @@ static void take(int c)
 	}
 }
 
-/* All have stopped, v is who gdb hears of. Until it wants somebody to go on. */
-static void serve(struct vcpu *v, bool tell)
+/* All have stopped, v is who gdb hears of. Until it wants somebody to go on, or, with doubt, no packet comes. */
+static void serve(struct vcpu *v, bool tell, bool doubt)
 {
+	uint64_t end = rdtsc() + tsc_from_us(DOUBT_US);
 	int c;
 
 	g.stopped = g.chosen = v;
 	g.resume = false;
+	g.doubt = doubt;
 	if (tell)
 		reply_stop();
 	while (!g.resume) {
 		c = g.port->take();
 		if (c >= 0)
 			take(c);
+		else if (g.doubt && rdtsc() > end)
+			return;
 		else
 			cpu_pause();
 	}
@@ -306,7 +314,7 @@ void gdb_begin(struct vcpu *v)
 	} else if (g.wait) {
 		g.wait = false;
 		log_printf("drover: gdb: vm %s waits for one\n", v->vm->name);
-		serve(v, false);
+		serve(v, false, false);
 	}
 }
 
@@ -324,7 +332,7 @@ static bool listen(struct vcpu *v)
 		v->debugger.stop = STOP_ASKED;
 		gdb_rx_reset(&g.rx);
 		gdb_rx_char(&g.rx, '$');
-		serve(v, false);
+		serve(v, false, true);
 		v->debugger.stop = STOP_NONE;
 	}
 	return false;
@@ -335,7 +343,7 @@ bool gdb_turn(struct vcpu *v)
 	if (v->stopped || (v->debugger.stop == STOP_NONE && !listen(v)))
 		return false;
 	debugger_step(v, false);
-	serve(v, true);
+	serve(v, true, false);
 	return true;
 }
 
@@ -346,7 +354,7 @@ uint64_t gdb_idle(struct vcpu *v)
 	while (v->stopped)
 		v = v->peer; /* somebody sleeps */
 	if (listen(v))
-		serve(v, true);
+		serve(v, true, false);
 	return rdtsc() - start;
 }
 
