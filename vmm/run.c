@@ -278,7 +278,7 @@ static __attribute__((noinline)) struct vcpu *wait_for_timer(struct vcpu *v)
 		do {
 			if (can_run(p, start))
 				return p;
-			if (!p->stopped && run_timer_wakes(p) && p->apic.expiry < due)
+			if (!p->stopped && !p->debugger.frozen && run_timer_wakes(p) && p->apic.expiry < due)
 				due = p->apic.expiry;
 			p = p->peer;
 		} while (p != v);
@@ -291,7 +291,7 @@ static __attribute__((noinline)) struct vcpu *wait_for_timer(struct vcpu *v)
 			start += gdb_idle(v);
 		gone = rdtsc() - start;
 		do {
-			p->run_tsc += p->stopped ? 0 : gone;
+			p->run_tsc += p->stopped || p->debugger.frozen ? 0 : gone;
 			check_budget(p);
 			p = p->peer;
 		} while (p != v);

@@ -264,6 +264,16 @@ def case_nested():
     run("delete")
 
 
+def case_virtual():
+    """Steps over where a nested guest's posted interrupt would come."""
+    run("hbreak *(long)&m00_vintr")
+    say("there", "%s %s %s" % (go_on(), where(), level()))
+    run("delete")
+    for _ in range(5):
+        run("stepi")
+        say("step", where())
+
+
 def case_monitor():
     """What monitor knows."""
     go_to(0)

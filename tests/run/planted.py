@@ -163,6 +163,7 @@ GDB_PLANTS = (
     ("GE05-ring3-int3", "pvm-qemu", "steps"),
     ("GE06-emulated-int3", "svm-qemu", "emulated"),
     ("GE07-byte-left", "svm-qemu", "cut"),
+    ("GE08-virtual-step", "svm-qemu", "virtual"),
 )
 BENCH_PLANT = "NS20-whole-map"  # has to break a bound of bench (check-nested)
 

@@ -14,7 +14,7 @@
 #include "vmm/gdb/swbreak.h"
 #include "vmm/vm.h"
 
-#define DOUBT_US 2000000u /* a packet is over by then: it is the time that gdb itself waits for an acknowledgement */
+#define DOUBT_US 3000000u /* gdb has sent its packet again by then */
 
 bool gdb_on;
 struct gdb_session gdb_session;
@@ -201,8 +201,7 @@ static void v_cont(const char *p)
 	do {
 		char how = action_of(p, gdb_thread_of(v));
 
-		if (how)
-			resume_one(v, how);
+		resume_one(v, how);
 		v->debugger.frozen = !how;
 		v = v->peer;
 	} while (v != g.stopped);
@@ -289,11 +288,13 @@ static void serve(struct vcpu *v, bool tell, bool doubt)
 	if (tell)
 		reply_stop();
 	while (!g.resume) {
+		if (g.doubt && rdtsc() > end) {
+			gdb_rx_reset(&g.rx);
+			return;
+		}
 		c = g.port->take();
 		if (c >= 0)
 			take(c);
-		else if (g.doubt && rdtsc() > end)
-			return;
 		else
 			cpu_pause();
 	}
@@ -330,6 +331,7 @@ static bool listen(struct vcpu *v)
 	if (c == '$') {
 		g.stopped = g.chosen = v;
 		v->debugger.stop = STOP_ASKED;
+		g.no_ack = false; /* none sends while the guest runs: it is a new one. It is to hear that its first packet was cut short by the UART's FIFO */
 		gdb_rx_reset(&g.rx);
 		gdb_rx_char(&g.rx, '$');
 		serve(v, false, true);
@@ -369,6 +371,7 @@ void gdb_end(unsigned code)
 
 	if (!g.attached)
 		return;
+	g.attached = false;
 	gdb_tx_begin(&g.tx);
 	gdb_tx_char(&g.tx, 'W');
 	gdb_tx_hex(&g.tx, &status, 1);

@@ -134,13 +134,14 @@ void gdb_reg_get(struct vcpu *v, unsigned i, uint8_t value[16])
 	memcpy(value, &x, sizeof(x));
 }
 
-#define FLAGS_WRITABLE 0x244dd5u /* ID, AC, NT, OF to CF without IF; RF would hide a breakpoint of the guest's, IF may not become 0 behind STI */
+#define FLAGS_WRITABLE 0x244dd5u /* ID, AC, NT, OF to CF without IF; IF may not become 0 behind STI. RF stays as it is, without a word: gdb puts
+				     * it back behind a call. By it a breakpoint of the guest's would be missed. */
 
 static bool set_flags(struct vcpu *v, uint64_t x)
 {
-	if ((x ^ v->rflags) & ~(uint64_t)FLAGS_WRITABLE)
+	if ((x ^ v->rflags) & ~(FLAGS_WRITABLE | RFLAGS_RF))
 		return false;
-	v->rflags = x;
+	v->rflags = (x & ~RFLAGS_RF) | (v->rflags & RFLAGS_RF);
 	return true;
 }
 
