@@ -20,7 +20,7 @@
 static struct vm vm;
 static struct vcpu vcpu;
 static struct pvm_vcpu hw;
-static const struct backend be = { .name = "pvm" };
+static const struct backend be = { .name = "pvm", .ring3 = true };
 static uint8_t *block; /* of memory, of which RAM is a part */
 static uint64_t seed;
 

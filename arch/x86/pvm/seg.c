@@ -42,7 +42,7 @@ static const uint8_t *piece(struct vcpu *v, unsigned at, unsigned *n)
 
 	if (*n > room)
 		*n = room;
-	if (va >= PVM_HOST_BASE || !gva_walk(v, (struct gva){ va }, 0, &r))
+	if (!gva_walk(v, (struct gva){ va }, 0, &r))
 		return NULL;
 	return gva_phys(v, r.pa, *n);
 }
