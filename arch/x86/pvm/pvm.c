@@ -178,6 +178,7 @@ static void fill_area(struct vcpu *v, uint64_t rflags)
 	a->frame.rflags = (rflags & ~VIRTUAL_FLAGS) | RFLAGS_IF | RFLAGS_BIT1;
 	a->frame.rsp = v->r[GPR_RSP];
 	a->frame.ss = hw->ss;
+	a->entry_rsp = hw->stack16 ? pvm_space_stack16(v->r[GPR_RSP]) : (uint64_t)(uintptr_t)&a->frame;
 	a->ds = hw->ds;
 	a->es = hw->es;
 	a->fs = hw->fs;
@@ -241,6 +242,8 @@ static void take_area(struct vcpu *v)
 		hw->cs = (uint16_t)a->cs;
 		hw->ss = (uint16_t)a->ss;
 	}
+	if (hw->stack16 && (syscall ? a->vector == PVM_TRAP_SYSCALL32 : !vcpu_long64(v)))
+		v->r[GPR_RSP] &= 0xffffffff; /* bits 63:32 are our frame's, and no part of ESP */
 	take_rf(v);
 }
 

@@ -55,7 +55,7 @@ pvm_switch:
 	movq %rsp, A(HOST_RSP)
 	movq A(CR3), %rax
 	movq %rax, %cr3
-	leaq A(FRAME), %rsp		/* at the top of the exit stack: a fault of IRETQ pushes below it */
+	movq A(ENTRY_RSP), %rsp		/* at the top of the exit stack: a fault of IRETQ pushes below it */
 	lgdt A(GDTR)
 	lidt A(IDTR)
 	movw A(DS), %ds			/* pvm.c has looked that these load */
