@@ -39,6 +39,7 @@ void pg_start(unsigned cpl);
 void pg_poke(uint64_t at, const void *p, unsigned n);
 void pg_poke64(uint64_t at, uint64_t v);
 uint64_t pg_peek64(uint64_t at);
+void pg_unmap(uint64_t page); /* of the first 2 MiB */
 /* The page below the host's range: PG_LAST, for supervisors. */
 void pg_map_last(void);
 /* A gate: sel, offset, type 14 or 15, DPL, IST. */

@@ -6,7 +6,6 @@
 #include "arch/x86/def/pte.h"
 #include "arch/x86/gdt.h"
 #include "arch/x86/pvm/area.h"
-#include "arch/x86/pvm/emul.h"
 #include "arch/x86/pvm/pvm.h"
 #include "both.h"
 #include "model/ring3.h"
@@ -128,46 +127,6 @@ RING3(P21_leaves)
 		tap_eq(h.other_va, 0, rid(amd, "P21.where"), "each at its place");
 		tap_eq(h.wx, 0, rid(amd, "P21.wx"), "text, IDT and TSS are not written, what is written is not executed");
 	}
-	machine_stop(&m);
-}
-
-/* ---- A 16-bit stack ---- */
-
-/* One entry in compatibility mode on a stack whose segment has B as it says, where the script has ended. */
-static void enter_compat(struct vcpu *v, bool b, uint64_t rsp)
-{
-	static const uint64_t code = 0x00cf9b000000ffff, data = 0x008f93000000ffff;
-
-	memcpy(v->vm->ram + R3_GDT + 8, &code, 8);
-	memcpy(v->vm->ram + R3_GDT + 16, &(uint64_t){ data | (uint64_t)b << 54 }, 8);
-	v->st.cpl = 0;
-	v->st.seg[SEG_CS] = pvm_seg(8, code);
-	v->st.seg[SEG_SS] = pvm_seg(16, data | (uint64_t)b << 54);
-	pvm_gdt_rebuild(v);
-	v->r[GPR_RSP] = rsp;
-	v->be->run(v, this_cpu());
-}
-
-RING3(P21_stack16)
-{
-	static const struct gop ops[] = { WR(0, 0x11111), RD(0) };
-	static const uint64_t rsp[] = { 0xabcd1234, 0xffff8000, 0x00000ff8, 0xabce0000, 0x7fff0010 };
-	struct tap_set s = { .id = rid(amd, "P21.stack16") };
-	struct machine m;
-	struct vcpu *v;
-
-	if (!run_ring3(&m, amd, plain, rid(amd, "P21.stack16.script"), OPS(ops), OPS(show_dr67)))
-		return;
-	v = m.vm[0]->vcpu;
-	this_cpu()->vcpu = v;
-	v->be->vcpu_load(v, this_cpu());
-	for (unsigned i = 0; i < sizeof(rsp) / sizeof(rsp[0]); i++)
-		for (unsigned b = 0; b < 2; b++) {
-			enter_compat(v, b, rsp[i]);
-			tap_case(&s, v->r[GPR_RSP], rsp[i], "ESP=0x%llx, B=%u", (unsigned long long)rsp[i], b);
-		}
-	tap_case(&s, sw.broken[RULE_P21], 0, "the frame is where the entry looks for it");
-	tap_end(&s, "in compatibility mode ESP stays the guest's");
 	machine_stop(&m);
 }
 

@@ -3,10 +3,13 @@
 #include <string.h>
 
 #include "arch/x86/def/exitcode.h"
+#include "arch/x86/pvm/exit.h"
 #include "pvm_guest.h"
 #include "vmm/exits.h"
 #include "vmm/gva.h"
 #include "vmm/run.h"
+
+extern const struct backend pvm_backend;
 
 #define HANDLER (PG_KCODE + 0x1000)
 #define NONCANON 0x800000000000ull
@@ -323,6 +326,37 @@ TEST(pvm_host_range)
 	tap_case(&s, gva_touch(&pg, (struct gva){ PVM_HOST_BASE + 0xfee00000 }, true, &v), false, "a device's page");
 	tap_case(&s, pg_fault(), PG_FAULT(VEC_PF, 2), "a device's page: the fault");
 	tap_end(&s, "the host's range is not there");
+}
+
+/* INT3, INTO and INT 3 as hardware leaves them, RIP behind, at the end of a page; the next one begins with an INT3 that has not run. */
+TEST(pvm_soft_where)
+{
+	static const struct { const char *what; uint8_t bytes[2], vector, len, type; bool gone; } t[] = {
+		{ "INT3", { 0x90, 0xcc }, VEC_BP, 1, EVENT_SOFT_EXC, false }, { "INT 3", { 0xcd, 3 }, VEC_BP, 2, EVENT_SOFT_INT, false },
+		{ "INTO", { 0x90, 0xce }, VEC_OF, 1, EVENT_SOFT_EXC, false }, { "INT 4", { 0xcd, 4 }, VEC_OF, 2, EVENT_SOFT_INT, false },
+		{ "INT3 in a page that is gone", { 0x90, 0xcc }, VEC_BP, 0, EVENT_SOFT_EXC, true }, { "another one there by now", { 0xfa, 0xfa }, VEC_BP, 0, EVENT_SOFT_EXC, false },
+		{ "INTO in a page that is gone", { 0x90, 0xce }, VEC_OF, 0, EVENT_SOFT_EXC, true },
+	};
+	struct tap_set s = { .id = "P18.where" };
+
+	for (unsigned i = 0; i < sizeof(t) / sizeof(t[0]); i++) {
+		pg_start(0);
+		if (t[i].vector == VEC_OF) /* 64-bit mode has none */
+			pg.st.seg[SEG_CS] = pvm_seg(S_KCODE32, pg_peek64(PG_GDT + S_KCODE32));
+		pg_poke(PG_KCODE + 0xffe, t[i].bytes, 2);
+		pg_poke(PG_KCODE + 0x1000, "\xcc\xcc", 2);
+		if (t[i].gone)
+			pg_unmap(PG_KCODE);
+		pg.rip = PG_KCODE + 0x1000;
+		pg_hw.trap_vector = t[i].vector;
+		pvm_decode(&pg, DR6_INIT);
+		tap_case(&s, pg.exit.kind, EXITK_RING, "%s: the exit", t[i].what);
+		pvm_backend.emulate(&pg);
+		tap_case(&s, (uint64_t)pg.exception.type << 16 | pg.exception.len << 8 | pg.exception.vector, (uint64_t)t[i].type << 16 | t[i].len << 8 | t[i].vector,
+			 "%s: type, length, vector", t[i].what);
+		tap_case(&s, pg.rip + pg.exception.len, PG_KCODE + 0x1000, "%s: what is pushed", t[i].what);
+	}
+	tap_end(&s, "software interrupts are traps, wherever their bytes are");
 }
 
 /* OUTS or INS of four bytes at RSI or RDI, from RAM or into it. */

@@ -247,7 +247,8 @@ static void take_area(struct vcpu *v)
 	take_rf(v);
 }
 
-/* What the guest's CR0, CR4 and EFER have to do with ring 3. TS, EM and MP must not stay: the host saves the FPU. Returns whether CR0 has to go back. */
+/* What the guest's CR0, CR4 and EFER have to do with ring 3; MP (of WAIT) only with TS. They must not stay: the host saves the FPU. Returns whether CR0 has to
+ * go back. */
 static bool guest_controls(const struct vcpu *v, bool syscalls)
 {
 	bool user = v->st.cpl == 3;
@@ -256,8 +257,8 @@ static bool guest_controls(const struct vcpu *v, bool syscalls)
 
 	/* SYSCALL comes with the guest's RSP, so that a #DB in its wake needs a stack of its own; two #DBs need one below the other. */
 	pvm_area.idt[VEC_DB].ist = efer & EFER_SCE ? IST_DB : IST_NONE;
-	if (cr0 & CR0_EM)
-		cr0 &= ~CR0_MP;
+	if (cr0 & (CR0_TS | CR0_EM))
+		cr0 = (cr0 & ~CR0_MP) | (v->st.cr0 & CR0_MP);
 	if (cr4 != host.now_cr4)
 		write_cr4(host.now_cr4 = cr4);
 	if (efer != host.now_efer)
@@ -353,7 +354,9 @@ void pvm_inside(struct trapframe *tf)
 
 static void pvm_exit_ring(struct vcpu *v)
 {
-	if (pvm_hw(v)->trap_vector >= PVM_TRAP_SYSCALL)
+	if (pvm_hw(v)->trap_vector == PVM_TRAP_SOFT)
+		pvm_soft_int(v, (uint8_t)pvm_hw(v)->trap_error, 0, false);
+	else if (pvm_hw(v)->trap_vector >= PVM_TRAP_SYSCALL)
 		pvm_syscall(v);
 	else
 		pvm_emulate(v);

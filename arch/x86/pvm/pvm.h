@@ -21,6 +21,7 @@
 
 #define PVM_TRAP_SYSCALL 0x100   /* trap_vector of SYSCALL */
 #define PVM_TRAP_SYSCALL32 0x101 /* ditto, from compatibility mode (AMD) */
+#define PVM_TRAP_SOFT 0x102      /* INT3 or INTO, trap_error its vector, whose bytes cannot be found: RIP is behind it */
 
 enum pvm_view { PVM_KERNEL, PVM_USER, PVM_VIEWS };
 

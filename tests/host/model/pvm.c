@@ -391,6 +391,7 @@ void pvm_switch(void)
 	g->rflags = a->frame.rflags;
 	ctl.user = a->cr3 == pvm_mmu_root(v, PVM_USER);
 	entered_handler(g, &ctl);
+	sw.ring3_cr0 = read_cr0();
 	sw_entered(g, &ctl);
 	sw_guest_run(g, &ctl, &x);
 	if (ctl.inject && ctl.inject_vector != 1 && x.kind == X_HANDLED)
