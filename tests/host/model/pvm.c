@@ -6,6 +6,7 @@
 #include <sys/mman.h>
 
 #include "arch/x86/def/exitcode.h"
+#include "arch/x86/def/msr.h"
 #include "arch/x86/def/pte.h"
 #include "arch/x86/gdt.h"
 #include "arch/x86/pvm/area.h"
@@ -409,6 +410,7 @@ void pvm_switch(void)
 	a->cs = a->frame.cs;
 	a->ss = a->frame.ss;
 	if (x.kind == X_SYSCALL) {
+		sw.host_steps += (g->rflags & TF & ~rdmsr(MSR_SFMASK)) != 0;
 		a->r[GPR_RCX] = g->rip;
 		a->r[GPR_R11] = g->rflags;
 	}
