@@ -96,6 +96,7 @@ static void pvm_cpu_off(struct cpu *c)
 	cpuid_faulting(false);
 	wrmsr(MSR_EFER, host.efer);
 	write_cr4(host.cr4 | CR4_PGE);
+	pvm_space_done();
 }
 
 /* ---- A vcpu on the CPU ---- */

@@ -4,9 +4,11 @@
 #include "arch/x86/pvm/space.h"
 
 #include "arch/lib/log.h"
+#include "arch/lib/panic.h"
 #include "arch/lib/string.h"
 #include "arch/x86/def/pte.h"
 #include "arch/x86/def/seg.h"
+#include "arch/x86/paging.h"
 #include "arch/x86/pmem.h"
 #include "arch/x86/pvm/area.h"
 #include "arch/x86/pvm/pvm.h"
@@ -43,6 +45,9 @@ extern const uint8_t pvm_stubs[], pvm_text_start[], pvm_text_end[]; /* switch.S 
 struct pvm_area pvm_area __attribute__((section(".bss.cpu_area")));
 
 static uint64_t *pdpt;
+
+static uint64_t host_gdt[PVM_KDATA / 8 + 1];
+static struct desc_ptr own_gdtr;
 
 static struct {
 	uint64_t *table, *link; /* of the last level, of PVM_STACK16_VA; the entry above that points to it */
@@ -144,20 +149,38 @@ uint64_t pvm_space_stack16(uint64_t rsp)
 	return at + offsetof(struct pvm_area, frame) % PAGE_SIZE;
 }
 
+/* The host's GDT while PVM is on has the selector of PVM's gates, too, and the views are there in the host's address space: whichever IDT, GDT and page tables
+ * are in force at one of the switcher's instructions, an NMI or a #MC finds its gate, its segment and its stub. */
+static bool init_host_gdt(void)
+{
+	sgdt(&own_gdtr);
+	assert(own_gdtr.limit < PVM_KCODE);
+	memcpy(host_gdt, (const void *)(uintptr_t)own_gdtr.base, own_gdtr.limit + 1u);
+	host_gdt[PVM_KCODE / 8] = host_gdt[GDT_KCODE / 8];
+	host_gdt[PVM_KDATA / 8] = host_gdt[GDT_KDATA / 8];
+	pvm_area.host_gdtr = (struct desc_ptr){ sizeof(host_gdt) - 1, (uint64_t)(uintptr_t)host_gdt };
+	lgdt(&pvm_area.host_gdtr);
+	return paging_hang(PVM_GDT_VA, pdpt[PVM_GDT_VA >> 30 & 511] & PTE_ADDR);
+}
+
+void pvm_space_done(void)
+{
+	lgdt(&own_gdtr);
+}
+
 bool pvm_space_init(struct cpu *c)
 {
 	struct cpu_area *a = cpu_area(c);
 
 	if (!pdpt)
 		pdpt = pmem_alloc(PAGE_SIZE, PAGE_SIZE);
-	if (!pdpt || !map_all(a) || !init_stack16()) {
+	if (!pdpt || !map_all(a) || !init_stack16() || !init_host_gdt()) {
 		log_printf("drover: pvm: no memory for the switcher's page tables\n");
 		return false;
 	}
 	build_idt();
 	pvm_area.host_cr3 = read_cr3();
 	pvm_area.host_gs = (uint64_t)(uintptr_t)c;
-	sgdt(&pvm_area.host_gdtr);
 	sidt(&pvm_area.host_idtr);
 	pvm_area.idtr = (struct desc_ptr){ sizeof(pvm_area.idt) - 1, (uint64_t)(uintptr_t)pvm_area.idt };
 	a->tss.rsp[0] = (uint64_t)(uintptr_t)(&pvm_area.frame + 1);

@@ -11,6 +11,8 @@ struct pvm_vcpu;
 
 /* Once per CPU that runs guests: PVM's IDT, the tables of slot 511, where the CPU's traps from ring 3 push. False: out of memory, logged. */
 bool pvm_space_init(struct cpu *c);
+/* The host's own GDT again. */
+void pvm_space_done(void);
 /* The GDT views of this vcpu into the window that a guest's GDTR points to. Before the next entry's CR3, interrupts off. */
 void pvm_space_use(const struct pvm_vcpu *hw);
 

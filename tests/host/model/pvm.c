@@ -9,6 +9,7 @@
 #include "arch/x86/def/msr.h"
 #include "arch/x86/def/pte.h"
 #include "arch/x86/gdt.h"
+#include "arch/x86/paging.h"
 #include "arch/x86/pvm/area.h"
 #include "arch/x86/pvm/pvm.h"
 #include "arch/x86/traps.h"
@@ -38,6 +39,11 @@ struct cpu_area *cpu_area(const struct cpu *c)
 void trap_handle(struct trapframe *tf)
 {
 	sw.host_traps[tf->vector & 255]++;
+}
+
+bool paging_hang(uint64_t va, uint64_t table)
+{
+	return va == PVM_GDT_VA && table;
 }
 
 void lldt(uint16_t sel)
