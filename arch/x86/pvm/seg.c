@@ -42,7 +42,7 @@ static const uint8_t *piece(struct vcpu *v, unsigned at, unsigned *n)
 
 	if (*n > room)
 		*n = room;
-	if (va >= PVM_HOST_BASE || !gva_walk(v, (struct gva){ va }, 0, &r))
+	if (!gva_walk(v, (struct gva){ va }, 0, &r))
 		return NULL;
 	return gva_phys(v, r.pa, *n);
 }
@@ -339,6 +339,7 @@ void pvm_hw_segs(struct vcpu *v)
 	vcpu_need(v, VST_CS | VST_SEG);
 	hw->cs = hw_cs(v, &v->st.seg[SEG_CS]);
 	hw->ss = hw_ss(v, &v->st.seg[SEG_SS]);
+	hw->stack16 = !vcpu_long64(v) && !(v->st.seg[SEG_SS].ar & (SEG_AR_DB | SEG_AR_UNUSABLE));
 	hw->ds = hw_data(v, SEG_DS);
 	hw->es = hw_data(v, SEG_ES);
 	hw->fs = hw_data(v, SEG_FS);

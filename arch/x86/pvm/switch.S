@@ -53,11 +53,11 @@ pvm_switch:
 	pushq %r14
 	pushq %r15
 	movq %rsp, A(HOST_RSP)
+	lidt A(IDTR)			/* its gates' selector is in all GDTs, the host's IDT's in the host's alone (space.c) */
+	lgdt A(GDTR)
 	movq A(CR3), %rax
 	movq %rax, %cr3
-	leaq A(FRAME), %rsp		/* at the top of the exit stack: a fault of IRETQ pushes below it */
-	lgdt A(GDTR)
-	lidt A(IDTR)
+	movq A(ENTRY_RSP), %rsp		/* at the top of the exit stack: a fault of IRETQ pushes below it */
 	movw A(DS), %ds			/* pvm.c has looked that these load */
 	movw A(ES), %es
 	movw A(FS), %fs
