@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 sys.dont_write_bytecode = True
@@ -28,6 +29,7 @@ import pvmcheck  # noqa: E402
 import rungs  # noqa: E402
 import table  # noqa: E402
 
+BEGAN = time.monotonic()
 PARTS = ("host", "coverage", "mutants", "fuzz", "explore", "bare", "svm", "vmx", "pvm", "nested", "policies", "gdb", "planted", "rules", "boot", "report", "lint")
 
 
@@ -208,7 +210,7 @@ def cmd_check(args):
         counts = planted.check()
     else:
         counts = bootcheck.check()
-    table.save_part(args.part, *counts)
+    table.save_part(args.part, *counts, time.monotonic() - BEGAN)
     return 1 if counts[1] else 0
 
 
@@ -231,7 +233,7 @@ def cmd_count(args):
     elif status and not found[1]:
         print("check-%s: ended with status %d though it names no failure" % (args.part, status))
         found[1] = 1
-    table.save_part(args.part, *found)
+    table.save_part(args.part, *found, time.monotonic() - BEGAN)
     return 1 if found[1] else 0
 
 
