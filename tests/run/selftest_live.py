@@ -55,7 +55,7 @@ class LiveTests(unittest.TestCase):
         self.assertFalse(live.colours_wanted(io.StringIO()))
 
     def test_time_left(self):
-        self.assertEqual([live.time_left(0, 10, 5, 40), live.time_left(0, 10, 5, None)], [40, None])
+        self.assertEqual([live.time_left(0, 10, 5, 40), live.time_left(4, 100, 5, 40), live.time_left(1, 0, 5, None)], [None, None, None])
         self.assertEqual(live.time_left(5, 10, 10, 40), 20)    # faster than usual: not believed
         self.assertEqual(live.time_left(5, 10, 40, 40), 40)    # twice as slow
         self.assertEqual(live.time_left(5, 10, 30, None), 30)  # by its own pace
