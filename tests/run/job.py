@@ -3,6 +3,7 @@
 
 import ctypes
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -19,6 +20,7 @@ import ktap
 
 LOGS = emulators.BUILD / "logs"
 SCALE = float(os.environ.get("DROVER_TIMEOUT_SCALE", "1"))
+GAVE_UP = re.compile(r"^KVM internal error.*$", re.MULTILINE)  # QEMU stays, and its machine stands still
 NO_PORT = "could not bind any port"
 WORKERS = int(os.environ.get("DROVER_JOBS", "2"))
 
@@ -81,6 +83,9 @@ class Result:
         """How it ended, in words."""
         if self.problem:
             return self.problem
+        gave_up = GAVE_UP.search(self.said()) if self.timed_out else None
+        if gave_up:
+            return "stopped for good: %s" % gave_up.group(0)
         if self.timed_out:
             return "no end within %d s" % (self.run.timeout * SCALE)
         return "exit status %d (code %s)" % (self.status, exitcodes.name_of(self.code))
@@ -213,7 +218,7 @@ def _execute(run, stream):
 
 def _wait(run, process, serial, started):
     """The exit status, or None at the time limit."""
-    settled = None
+    settled, asked = None, started
     while True:
         try:
             return process.wait(timeout=0.1)
@@ -222,6 +227,10 @@ def _wait(run, process, serial, started):
         now = time.monotonic()
         if now - started > run.timeout * SCALE:
             return None
+        if run.platform != "bochs" and now - asked > 2:
+            asked = now
+            if GAVE_UP.search(Result(run).said()):
+                return None
         if settled is None and _settled(run, serial):
             settled = now
         if settled is not None and now - settled > 5:

@@ -20,6 +20,13 @@ DEFAULT = "qemu-system-x86_64 -accel tcg -cpu max"
 FAST = "l0_fastpath"
 ROUNDS = 100000
 TIMEOUT = 600
+ACCELERATED = re.compile(r"(?:^|[=,-])(?:enable-)?(?:kvm|hvf|whpx|nvmm|xen|mshv)(?:$|[:,])")
+# What is QEMU's, by scenario, when it runs without -icount.
+OF_TCG = {"a35_irq_once": "QEMU TCG without -icount: VMRUN's injected interrupt stays in QEMU's exception index, and comes again (docs/emulators.md, 9a); not the same in each run"}
+# What QEMU says when a machine does not start, and what may help.
+HINTS = ((re.compile(r"failed to set MSR 0x10a\b"), "KVM refuses IA32_ARCH_CAPABILITIES, which QEMU gives a guest with -cpu host: try -cpu host,-arch-capabilities"),
+         (re.compile(r"failed to set MSR"), "KVM refuses an MSR of this CPU model: try -cpu host without the feature that has it, or another model, such as -cpu kvm64"),
+         (re.compile(r"Could not access KVM|/dev/kvm|failed to initialize kvm", re.IGNORECASE), "no KVM for this user here; -accel tcg asks QEMU itself"))
 HELD, BROKEN, UNSEEN = "held", "broken", "not shown"
 
 
@@ -65,14 +72,26 @@ def by_rule(checks):
     return {rule: found[rule] for rule in sorted(found)}
 
 
-def tell(where, finding, words, comes_from):
-    """The lines about a broken rule."""
+def is_tcg(words):
+    """Whether a QEMU command emulates, with a clock that does not count instructions."""
+    return any("qemu" in Path(word).name for word in words) and "-icount" not in words and not any(ACCELERATED.search(word) for word in words)
+
+
+def hint(said):
+    """What may help where nothing ran, or ""."""
+    return next((text for pattern, text in HINTS if pattern.search(said)), "")
+
+
+def tell(where, finding, words, comes_from, of_qemu=None):
+    """The lines about a broken rule. of_qemu: {scenario: why} of what is known of what runs it."""
     first = finding.broken[0]
     expected, actual = bits.decode(first.ident, first.text, first.expected, first.actual)
     value = "could not run: %s" % first.reason if first.status == ktap.ERROR else "expected %s, actual %s" % (expected, actual)
+    known = {c.scenario: (of_qemu or {}).get(c.scenario) for c in finding.broken}
+    lines = ["    %s: %s" % ("known" if len(known) == 1 else "known, of " + scenario, why) for scenario, why in known.items() if why]
     return ["%s: %s broken: %s" % (where, finding.rule, words.get(finding.rule, "")),
             "    from: %s" % comes_from.get(finding.rule, "docs/rules.md"),
-            "    %d of %d checks; %s %s: %s" % (len(finding.broken), finding.passed + len(finding.broken), first.key, first.text, value)]
+            "    %d of %d checks; %s %s: %s" % (len(finding.broken), finding.passed + len(finding.broken), first.key, first.text, value)] + lines
 
 
 def argv_of(words, kernel, append, modules=()):
@@ -119,7 +138,7 @@ def summary(findings):
     return "%d rules held, %d broken, %d not shown" % tuple(states.count(s) for s in (HELD, BROKEN, UNSEEN))
 
 
-def report(what, results, words, comes_from, write=print):
+def report(what, results, words, comes_from, write=print, of_qemu=None):
     """(rules broken, whether it could be judged) of one way to run."""
     checks, ran = [], False
     for result in results:
@@ -135,7 +154,7 @@ def report(what, results, words, comes_from, write=print):
     findings = by_rule(checks)
     for finding in findings.values():
         if finding.broken:
-            for line in tell(what, finding, words, comes_from):
+            for line in tell(what, finding, words, comes_from, of_qemu):
                 write(line)
     if ran:
         write("%s: %s" % (what, summary(findings)))
@@ -149,10 +168,16 @@ def check(command):
     print("l0: %s" % " ".join(words), flush=True)
     runs = to_run(words)
     results = job.execute_all([run for _, run in runs])
+    whys = {unusable(result) for result in results}
+    if len(whys) == 1 and "" not in whys:  # one message, not one for each run
+        print("l0: none of the %d runs began: %s" % (len(runs), whys.pop()))
+        said = "\n".join(result.said() + result.problem for result in results)
+        print("l0: nothing could be run%s" % ("; " + hint(said) if hint(said) else ""))
+        return 2
     broken, ran = 0, False
     for what in ("bare", "nested"):
         mine = [r for (kind, _), r in zip(runs, results) if kind == what]
-        found, judged = report(what, mine, rules.sentences(text), sources(text))
+        found, judged = report(what, mine, rules.sentences(text), sources(text), of_qemu=OF_TCG if is_tcg(words) else None)
         broken, ran = broken + found, ran or judged
     print("l0: logs: %s" % (job.LOGS / "l0"))
     print("l0: %s" % ("nothing could be run" if not ran else "%d rules broken, bare and nested counted apart" % broken))

@@ -218,7 +218,7 @@ def _end_problems(result, checks):
     if result.problem:
         return [result.problem]
     if result.timed_out:
-        return ["no end within %d s" % (result.run.timeout * job.SCALE)]
+        return [result.end()]
     statuses = {c.status for c in checks}
     want = "EXIT_ERROR" if ktap.ERROR in statuses else "EXIT_FAIL" if ktap.FAIL in statuses else "EXIT_PASS"
     if result.run.bare and result.run.platform == "bochs":

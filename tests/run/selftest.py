@@ -272,10 +272,14 @@ class Runs(unittest.TestCase):
             try:
                 slow = job.execute(job.Run("r", "slow", timeout=0.5, argv=lambda s, w: ["sleep", "60"]))
                 none = job.execute(job.Run("r", "none", argv=lambda s, w: ["/no/such/emulator"]))
+                stuck = job.execute(job.Run("r", "stuck", timeout=60, argv=lambda s, w: ["sh", "-c", "echo KVM internal error. Suberror: 1; sleep 60"]))
+                end = stuck.end()
                 dies = job.execute(job.Run("r", "dies", argv=lambda s, w: ["sh", "-c", "exit 3"]))
             finally:
                 job.LOGS = old
         self.assertTrue(slow.timed_out and slow.seconds < 5)
+        self.assertTrue(stuck.timed_out and stuck.seconds < 8)
+        self.assertEqual(end, "stopped for good: KVM internal error. Suberror: 1")
         self.assertTrue(none.problem)
         self.assertEqual((dies.status, dies.code), (3, None))
 
