@@ -71,7 +71,7 @@ struct backend {
 	void (*emulate)(struct vcpu *v);
 	/* Fill groups of v->st (and dbg.vm_dr6/vm_dr7 for VST_DBG) from the control block. */
 	void (*fetch)(struct vcpu *v, uint32_t groups);
-	/* The same without changing v: what the last exit left there, or the last commit. For the trace. */
+	/* The same without changing v: what the last exit left there, or the last commit. For the trace. Never NULL; 0 for what the backend does not have. */
 	void (*dbg_now)(const struct vcpu *v, struct dbg_now *now);
 	/* Flush this VM's guest-physical translations before its next entry. */
 	void (*flush)(struct vm *vm);

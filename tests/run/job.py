@@ -63,6 +63,7 @@ class Result:
     seconds: float = 0.0
     problem: str = ""       # could not be started
     notes: list = field(default_factory=list)
+    gave_up: str = ""       # the emulator's words, if it stopped the machine and stayed
 
     @property
     def timed_out(self):
@@ -83,9 +84,8 @@ class Result:
         """How it ended, in words."""
         if self.problem:
             return self.problem
-        gave_up = GAVE_UP.search(self.said()) if self.timed_out else None
-        if gave_up:
-            return "stopped for good: %s" % gave_up.group(0)
+        if self.gave_up:
+            return "stopped for good: %s" % self.gave_up
         if self.timed_out:
             return "no end within %d s" % (self.run.timeout * SCALE)
         return "exit status %d (code %s)" % (self.status, exitcodes.name_of(self.code))
@@ -211,6 +211,8 @@ def _execute(run, stream):
                 streamer.stop.set()
                 streamer.join()
     result.seconds = time.monotonic() - started
+    gave_up = GAVE_UP.search(result.said()) if result.timed_out else None
+    result.gave_up = gave_up.group(0) if gave_up else ""
     if serial.exists():
         result.log = serial.read_bytes().decode("utf-8", "replace")
     return result

@@ -67,8 +67,8 @@ RUNGS = {r.name: r for r in (
     Rung("pvm-qemu", "qemu", "amd", "pvm", "bare-qemu", cpu="max,-svm", floor=5000),
     Rung("pvm-bochs", "bochs", "intel", "pvm", "bare-bochs-intel", timeout=300, floor=5300),
     Rung("pvm-bochs-amd", "bochs", "amd", "pvm", "bare-bochs-amd", timeout=300, floor=5300),
-    Rung("kvm", "kvm", "", "auto"),
-    Rung("pvm-kvm", "kvm", "", "pvm"),
+    Rung("kvm", "kvm", "", "auto", floor=4700),
+    Rung("pvm-kvm", "kvm", "", "pvm", floor=5000),
 )}
 # Where the tests of a part of `make check` lie, if it is not the guest.
 TESTS_OF = {"host": ("tests/host",), "coverage": ("tests/host",), "mutants": ("tests/host",), "explore": ("tests/host", "tests/explore"),
