@@ -257,7 +257,7 @@ bool pvm_io_allowed(struct vcpu *v, uint16_t port, unsigned size)
 	uint16_t base = 0, bits = 0;
 
 	vcpu_need(v, VST_CS | VST_SEG);
-	if (v->st.cpl <= (v->rflags >> 12 & 3))
+	if (v->st.cpl <= vcpu_iopl(v))
 		return true;
 	if (tr->limit < 103)
 		return refuse(v, VEC_GP, 0);

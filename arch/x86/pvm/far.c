@@ -8,7 +8,6 @@
 
 #define RFLAGS_IRET 0x4dd5ull     /* CF, PF, AF, ZF, SF, TF, DF, OF, NT */
 #define RFLAGS_IRET32 0x250000ull /* RF, AC, ID: not with a 16-bit operand */
-#define RFLAGS_VIF_VIP 0x180000ull
 
 static bool refuse(struct vcpu *v, uint8_t vec, uint32_t error)
 {
@@ -100,7 +99,7 @@ static uint64_t iret_flags(const struct vcpu *v, unsigned size, uint64_t popped)
 {
 	uint64_t mask = RFLAGS_IRET | (size > 2 ? RFLAGS_IRET32 : 0);
 
-	if (v->st.cpl <= (v->rflags >> 12 & 3))
+	if (v->st.cpl <= vcpu_iopl(v))
 		mask |= RFLAGS_IF;
 	if (v->st.cpl == 0)
 		mask |= RFLAGS_IOPL | (size > 2 ? RFLAGS_VIF_VIP : 0);
