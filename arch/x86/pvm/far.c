@@ -45,12 +45,7 @@ static bool code_segment(struct vcpu *v, uint16_t sel, bool ret, struct seg *out
 		ok = d[0] & PVM_DESC_CONF ? dpl <= cpl : rpl <= cpl && dpl == cpl;
 	if (!ok || ((d[0] & PVM_DESC_L) && (d[0] & PVM_DESC_DB)))
 		return refuse(v, VEC_GP, sel);
-	if (!(d[0] & PVM_DESC_P))
-		return refuse(v, VEC_NP, sel);
-	if (!pvm_desc_mark(v, sel, d[0], PVM_DESC_A))
-		return false;
-	*out = pvm_seg((uint16_t)((sel & ~3u) | (ret ? rpl : cpl)), d[0] | PVM_DESC_A);
-	return true;
+	return pvm_desc_load(v, sel, d[0], VEC_NP, (uint16_t)((sel & ~3u) | (ret ? rpl : cpl)), out);
 }
 
 static bool target_ok(struct vcpu *v, const struct seg *cs, uint64_t rip)
