@@ -3,6 +3,7 @@
 """The runner: boots drover or the bare guest on an emulator, judges what it says. `drover_run.py --help` lists the commands."""
 
 import argparse
+import difflib
 import os
 import re
 import subprocess
@@ -80,7 +81,11 @@ def choose_platform(platform, backend):
 def refusal(log):
     """The line in which drover or its guest names what it does not know."""
     lines = [line.strip() for line in log.split("\n") if re.search(r"unknown|no scenario|bad value|not an ELF|refused", line)]
-    return (lines[0] + ("; SCENARIO=list names them" if re.search(r"unknown scenario|no scenario", lines[0]) else "")) if lines else ""
+    unknown = re.search(r"unknown scenario: (\S+)", lines[0]) if lines else None
+    if not unknown:
+        return lines[0] if lines else ""
+    near = difflib.get_close_matches(unknown.group(1), live.scenario_flags(), 3)
+    return "%s; SCENARIO=list names all%s" % (lines[0], ", near it: %s" % " ".join(near) if near else "")
 
 
 def last_line(rung, outcome, mutant, unseen):

@@ -13,6 +13,7 @@ import emulators
 import exitcodes
 import job
 import ktap
+import live
 import rules
 import rungs
 
@@ -20,6 +21,7 @@ DEFAULT = "qemu-system-x86_64 -accel tcg -cpu max"
 FAST = "l0_fastpath"
 ROUNDS = 100000
 TIMEOUT = 600
+ALONE = 60  # seconds for one scenario, where the whole suite did not come to its end
 ACCELERATED = re.compile(r"(?:^|[=,-])(?:enable-)?(?:kvm|hvf|whpx|nvmm|xen|mshv)(?:$|[:,])")
 # What is QEMU's, by scenario, when it runs without -icount.
 OF_TCG = {"a35_irq_once": "QEMU TCG without -icount: VMRUN's injected interrupt stays in QEMU's exception index, and comes again (docs/emulators.md, 9a); not the same in each run"}
@@ -106,15 +108,30 @@ def argv_of(words, kernel, append, modules=()):
     return make
 
 
+def one_run(words, what, name, scenarios, more="", timeout=TIMEOUT):
+    """The run of these scenarios, bare or nested."""
+    if what == "bare":
+        made = argv_of(words, rungs.GUEST, ("scenario=%s %s" % (scenarios, more)).strip())
+    else:
+        made = argv_of(words, rungs.DROVER, "backend=auto screen=off", rungs.modules(scenarios, more))
+    return job.Run("l0", "%s-%s" % (what, name), bare=what == "bare", timeout=timeout, argv=made)
+
+
 def to_run(words):
     """[(what it is, job.Run)]."""
-    made = []
-    for name, scenarios in (("suite", "all"), ("fast", "%s count=%d" % (FAST, ROUNDS))):
-        made.append(("bare", job.Run("l0", "bare-" + name, bare=True, timeout=TIMEOUT, argv=argv_of(words, rungs.GUEST, "scenario=%s" % scenarios))))
-    for name, scenarios, more in (("suite", "all", ""), ("fast", FAST, "count=%d" % ROUNDS)):
-        made.append(("nested", job.Run("l0", "nested-" + name, timeout=TIMEOUT,
-                                       argv=argv_of(words, rungs.DROVER, "backend=auto screen=off", rungs.modules(scenarios, more)))))
-    return made
+    return [(what, one_run(words, what, *run)) for what in ("bare", "nested") for run in (("suite", "all"), ("fast", FAST, "count=%d" % ROUNDS))]
+
+
+def died_in(result):
+    """The scenario that a run did not come to the end of, or ""."""
+    found = re.search(r"the log ends inside scenario (\w+)", "\n".join(rungs.collect(result)[1]))
+    return found.group(1) if found else ""
+
+
+def left(result, flags):
+    """What a suite that died did not get to, by the scenarios' flags."""
+    died, seen = died_in(result), {c.scenario for c in rungs.collect(result)[0]}
+    return sorted(name for name, flag in flags.items() if "SCN_BY_NAME" not in flag and name not in seen and name != died) if died else []
 
 
 def unusable(result):
@@ -149,7 +166,7 @@ def report(what, results, words, comes_from, write=print, of_qemu=None):
         ran = True
         found, problems = rungs.collect(result)
         checks += found
-        for text in problems[:5]:
+        for text in problems[:5] if result.run.timeout != ALONE else problems[-1:]:
             write("%s: %s: %s" % (what, result.run.name, text))
     findings = by_rule(checks)
     for finding in findings.values():
@@ -177,10 +194,18 @@ def check(command):
     broken, ran = 0, False
     for what in ("bare", "nested"):
         mine = [r for (kind, _), r in zip(runs, results) if kind == what]
+        alone = [] if unusable(mine[0]) else left(mine[0], live.scenario_flags())
+        if alone:
+            print("%s: %s died in %s; the other %d scenarios run alone" % (what, mine[0].run.name, died_in(mine[0]), len(alone)), flush=True)
+            mine += job.execute_all([one_run(words, what, name, name, timeout=ALONE) for name in alone])
+        died = [name for name in map(died_in, mine) if name]
+        if died:
+            print("%s: died in %d scenarios: %s" % (what, len(died), " ".join(died)))
+            broken += len(died)
         found, judged = report(what, mine, rules.sentences(text), sources(text), of_qemu=OF_TCG if is_tcg(words) else None)
         broken, ran = broken + found, ran or judged
     print("l0: logs: %s" % (job.LOGS / "l0"))
-    print("l0: %s" % ("nothing could be run" if not ran else "%d rules broken, bare and nested counted apart" % broken))
+    print("l0: %s" % ("nothing could be run" if not ran else "%d rules broken, or scenarios died in; bare and nested counted apart" % broken))
     return 2 if not ran else 1 if broken else 0
 
 

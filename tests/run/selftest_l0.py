@@ -62,6 +62,15 @@ class L0Tests(unittest.TestCase):
                              ("qemu -machine q35,accel=kvm:tcg", False), ("qemu -accel kvm", False), ("qemu -icount shift=0", False), ("mine", False)):
             self.assertEqual(l0.is_tcg(command.split()), tcg, command)
 
+    def test_died(self):
+        """A suite that dies in one scenario: the others are to run alone."""
+        flags = {"a01": "0", "doc0_x": "0", "next": "SCN_LAB", "storm": "SCN_BY_NAME"}
+        run = job.Run("l0", "bare-suite", bare=True)
+        cut = job.Result(run, self.good[:self.good.index("  1..1\nok 2 doc0_x")], None)
+        self.assertEqual((l0.died_in(cut), l0.left(cut, flags)), ("doc0_x", ["next"]))
+        whole = job.Result(run, self.good, 35)
+        self.assertEqual((l0.died_in(whole), l0.left(whole, flags)), ("", []))
+
     def test_nothing_began(self):
         """One message, with what may help."""
         old, job.execute_all = job.execute_all, lambda runs: [job.Result(run, problem="qemu: failed to set MSR 0x10a to 0x1") for run in runs]
