@@ -159,14 +159,15 @@ def report(what, results, words, comes_from, write=print, of_qemu=None):
     """(rules broken, whether it could be judged) of one way to run."""
     checks, ran = [], False
     for result in results:
-        why = unusable(result)
+        why, told = unusable(result), result.run.timeout == ALONE and died_in(result)  # those that died stand in one line
         if why:
-            write("%s: %s: %s" % (what, result.run.name, why))
+            if not told:
+                write("%s: %s: %s" % (what, result.run.name, why))
             continue
         ran = True
         found, problems = rungs.collect(result)
         checks += found
-        for text in problems[:5] if result.run.timeout != ALONE else problems[-1:]:
+        for text in [] if told else problems[:5]:
             write("%s: %s: %s" % (what, result.run.name, text))
     findings = by_rule(checks)
     for finding in findings.values():
@@ -194,13 +195,15 @@ def check(command):
     broken, ran = 0, False
     for what in ("bare", "nested"):
         mine = [r for (kind, _), r in zip(runs, results) if kind == what]
-        alone = [] if unusable(mine[0]) else left(mine[0], live.scenario_flags())
+        judged = what == "bare" or not unusable(mine[0])  # under drover: not where it has no SVM or VMX
+        alone = left(mine[0], live.scenario_flags()) if judged else []
         if alone:
             print("%s: %s died in %s; the other %d scenarios run alone" % (what, mine[0].run.name, died_in(mine[0]), len(alone)), flush=True)
             mine += job.execute_all([one_run(words, what, name, name, timeout=ALONE) for name in alone])
-        died = [name for name in map(died_in, mine) if name]
+        died = [name for name in map(died_in, mine) if name and judged]
         if died:
-            print("%s: died in %d scenarios: %s" % (what, len(died), " ".join(died)))
+            ends = sorted({result.end() for result in mine if died_in(result)})
+            print("%s: died in %d scenarios (%s): %s" % (what, len(died), "; ".join(ends), " ".join(died)))
             broken += len(died)
         found, judged = report(what, mine, rules.sentences(text), sources(text), of_qemu=OF_TCG if is_tcg(words) else None)
         broken, ran = broken + found, ran or judged
