@@ -44,6 +44,8 @@ struct backend {
 	const struct nested_ops *nested; /* NULL: a guest cannot be a hypervisor */
 	uint32_t guest_feature; /* HC_FEATURE_SVM, HC_FEATURE_VMX or HC_FEATURE_PVM */
 	const struct slat_format *slat; /* NULL: no second-level tables */
+	/* Made of DBG_CAP_RING3 in dbg_caps. The guest's kernel runs in ring 3: 64-bit guests only, which start so, by the image's note; less CPUID. */
+	bool ring3;
 
 	/* Can this CPU run it? On a refusal the reason names the missing thing ("VMX: CPU lacks unrestricted guest"). Changes nothing.
 	 * fault: the `fault=` option or NULL (test doubles at the MSR level). */
@@ -80,11 +82,5 @@ struct backend {
 	/* Check the control block against the manual's entry checks; logs each broken rule by name and returns how many. */
 	unsigned (*audit)(struct vcpu *v);
 };
-
-/* The guest's kernel runs in ring 3: 64-bit guests only, which start so, by the image's note; less CPUID. */
-static inline bool backend_ring3(const struct backend *be)
-{
-	return be->dbg_caps & DBG_CAP_RING3;
-}
 
 #endif

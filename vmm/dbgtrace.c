@@ -240,7 +240,7 @@ static void field(struct ring *r, const struct vcpu *v, enum who who, unsigned r
 /* Rules P03, P08: hardware has fewer slots armed than the guest. */
 static bool filtered(const struct ring *r, const struct vcpu *v)
 {
-	return backend_ring3(r->be) && ((v->dbg.vm_dr7 ^ v->dbg.dr7) & ~DR7_GD);
+	return r->be->ring3 && ((v->dbg.vm_dr7 ^ v->dbg.dr7) & ~DR7_GD);
 }
 
 static bool quiet(const struct vcpu *v)

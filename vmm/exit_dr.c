@@ -135,9 +135,9 @@ void exit_exception(struct vcpu *v)
 		vcpu_raise(v, VEC_AC, true, 0);
 		return;
 	default:
-		if (e->u.exc.vector == VEC_BP && (v->debugger.catch_int3 || !(v->step.caught || backend_ring3(v->be)))) {
+		if (e->u.exc.vector == VEC_BP && (v->debugger.catch_int3 || !(v->step.caught || v->be->ring3))) {
 			v->step.caught = false;
-			if (!backend_ring3(v->be))
+			if (!v->be->ring3)
 				debugger_int3(v);
 			else if (!debugger_takes(v))
 				v->be->emulate(v);

@@ -51,7 +51,7 @@ static bool load_image(struct vm *vm, const struct vm_config *cfg)
 		return false;
 	}
 	vcpu_reset(vm->vcpu, im.entry);
-	if (backend_ring3(vm->be)) {
+	if (vm->be->ring3) {
 		if (!im.entry64) {
 			log_printf("drover: vm %s: cannot load its module: no note names a 64-bit entry, and the %s backend has no other\n", vm->name,
 				   vm->be->name);
@@ -79,9 +79,9 @@ static void tell_left_out(const struct vm_config *cfg, const struct backend *be)
 {
 	if (cfg->nested != NESTED_OFF && !be->nested)
 		left_out(cfg, be, "nested=");
-	if (backend_ring3(be) && cfg->debugctl_emulate)
+	if (be->ring3 && cfg->debugctl_emulate)
 		left_out(cfg, be, "debugctl=emulate");
-	if (backend_ring3(be) && cfg->dbg_policy != DBG_LAZY && cfg->dbg_policy != DBG_TRAPPED)
+	if (be->ring3 && cfg->dbg_policy != DBG_LAZY && cfg->dbg_policy != DBG_TRAPPED)
 		left_out(cfg, be, "dbg=");
 }
 
@@ -110,8 +110,8 @@ static struct vm *alloc_parts(const struct vm_config *cfg, const struct backend 
 	bus_init(&p->bus, tag);
 	p->vcpu.be = be;
 	/* DR6.BLD can be 0 in such a VM, which the register may not hold: the guest never has it (P01). */
-	vm->debugctl_emulate = p->vcpu.dbg.soft = cfg->debugctl_emulate && !backend_ring3(be);
-	p->vcpu.dbg.policy = (uint8_t)(vm->debugctl_emulate || backend_ring3(be) ? DBG_TRAPPED : cfg->dbg_policy);
+	vm->debugctl_emulate = p->vcpu.dbg.soft = cfg->debugctl_emulate && !be->ring3;
+	p->vcpu.dbg.policy = (uint8_t)(vm->debugctl_emulate || be->ring3 ? DBG_TRAPPED : cfg->dbg_policy);
 	p->vcpu.vm = vm;
 	p->vcpu.apic.min_period = tsc_from_us(VLAPIC_MIN_PERIOD_US);
 	p->vcpu.peer = &p->vcpu;

@@ -144,7 +144,7 @@ enum exit_code vmm_main(const struct vmm_config *cfg)
 		log_printf("drover: no module is a VM: nothing to run\n");
 		return EXIT_NOMODULE;
 	}
-	cpuid_init(backend_ring3(cfg->backend));
+	cpuid_init(cfg->backend->ring3);
 	trace_init();
 	if (!cfg->backend->cpu_on(c))
 		return EXIT_NOVIRT;

@@ -22,7 +22,7 @@ static struct vm vm;
 static struct vm_bus bus;
 static _Alignas(4096) uint8_t ram[RAM];
 static uint64_t views[PVM_VIEWS][PVM_GDT_BYTES / 8];
-static const struct backend be = { .name = "pvm", .dbg_caps = DBG_CAP_RING3 };
+static const struct backend be = { .name = "pvm", .ring3 = true };
 
 void pg_poke(uint64_t at, const void *p, unsigned n)
 {

@@ -377,6 +377,7 @@ const struct backend pvm_backend = {
 	.dbg_caps = PVM_DBG_CAPS,
 	.dbg_given = pvm_dbg_given,
 	.guest_feature = HC_FEATURE_PVM,
+	.ring3 = PVM_DBG_CAPS & DBG_CAP_RING3,
 	.dbg_now = pvm_dbg_now,
 	.probe = pvm_probe,
 	.cpu_on = pvm_cpu_on,
