@@ -49,7 +49,7 @@ static void io_exit(struct vcpu *v, const struct decoded *d)
 	struct exit *e = &v->exit;
 	bool string = d->kind == DEC_INS || d->kind == DEC_OUTS;
 
-	if (v->st.cpl > (v->rflags & RFLAGS_IOPL) >> 12)
+	if (v->st.cpl > vcpu_iopl(v))
 		return; /* the I/O map of the guest's TSS decides: insn.c */
 	e->kind = EXITK_IO;
 	e->len = d->len;

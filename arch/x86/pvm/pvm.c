@@ -22,7 +22,7 @@
 #define PVM_DBG_CAPS DBG_CAP_RING3
 
 /* RFLAGS that are virtual: hardware has IF=1 and IOPL=0, whatever the guest thinks. VIF and VIP: POPF cannot set them. */
-#define VIRTUAL_FLAGS (RFLAGS_IF | RFLAGS_IOPL | RFLAGS_VM | 3ull << 19)
+#define VIRTUAL_FLAGS (RFLAGS_IF | RFLAGS_IOPL | RFLAGS_VM | RFLAGS_VIF_VIP)
 
 extern const uint8_t pvm_syscall64[], pvm_syscall32[], pvm_stubs[], pvm_text_end[]; /* switch.S */
 
@@ -373,31 +373,6 @@ static unsigned pvm_dbg_given(const struct cpu *c, unsigned feat)
 	return 0;
 }
 
-static bool pvm_lbr(struct vcpu *v, uint32_t msr, bool write, uint64_t *val)
-{
-	(void)v;
-	(void)msr;
-	(void)write;
-	(void)val;
-	return false;
-}
-
-static unsigned pvm_lbr_state(struct vcpu *v, uint64_t *array, bool restore)
-{
-	(void)v;
-	(void)array;
-	(void)restore;
-	return 0;
-}
-
-static void pvm_lbr_record(struct vcpu *v, uint64_t from, uint64_t to, bool event)
-{
-	(void)v;
-	(void)from;
-	(void)to;
-	(void)event;
-}
-
 /* There is no control block: DR7 is what the bracket in pvm_run() writes. */
 static void pvm_dbg_now(const struct vcpu *v, struct dbg_now *now)
 {
@@ -408,11 +383,8 @@ const struct backend pvm_backend = {
 	.name = "pvm",
 	.dbg_caps = PVM_DBG_CAPS,
 	.dbg_given = pvm_dbg_given,
-	.lbr = pvm_lbr,
-	.lbr_state = pvm_lbr_state,
-	.lbr_record = pvm_lbr_record,
 	.guest_feature = HC_FEATURE_PVM,
-	.ring3 = true,
+	.ring3 = PVM_DBG_CAPS & DBG_CAP_RING3,
 	.dbg_now = pvm_dbg_now,
 	.probe = pvm_probe,
 	.cpu_on = pvm_cpu_on,

@@ -104,18 +104,13 @@ static bool map_all(struct cpu_area *a)
 	return ok;
 }
 
-static uint8_t ist_of(unsigned vector)
-{
-	return vector == VEC_DB ? IST_DB : vector == VEC_NMI ? IST_NMI : vector == VEC_DF ? IST_DF : vector == VEC_MC ? IST_MC : IST_NONE;
-}
-
 static void build_idt(void)
 {
 	for (unsigned i = 0; i < IDT_VECTORS; i++) {
 		uint64_t stub = (uint64_t)(uintptr_t)(pvm_stubs + i * PVM_STUB_SIZE);
 
 		pvm_area.idt[i] = (struct idt_gate){
-			.offset_lo = (uint16_t)stub, .sel = PVM_KCODE, .ist = ist_of(i), .type = i == VEC_BP || i == VEC_OF ? GATE_DPL3 : GATE,
+			.offset_lo = (uint16_t)stub, .sel = PVM_KCODE, .ist = gdt_ist_of(i), .type = i == VEC_BP || i == VEC_OF ? GATE_DPL3 : GATE,
 			.offset_mid = (uint16_t)(stub >> 16), .offset_hi = (uint32_t)(stub >> 32),
 		};
 	}
