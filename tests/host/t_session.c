@@ -328,3 +328,82 @@ BOTH(Z03_gdb_steps)
 		machine_stop(&m);
 	}
 }
+
+/* ---- A hostile gdb ---- */
+
+static struct {
+	uint64_t seed;
+	unsigned left, asked, answers; /* packets */
+	bool writes, begun;
+	char frame[300];
+	size_t at, n;
+} hostile;
+
+static uint64_t pick(void)
+{
+	hostile.seed = hostile.seed * 6364136223846793005ull + 1442695040888963407ull;
+	return hostile.seed >> 33;
+}
+
+/* Nothing that lets the guest go on. */
+static size_t packet(char *to, size_t cap)
+{
+	static const char *const ask[] = { "?", "g", "p", "m", "qXfer:features:read:target.xml:", "qXfer:features:read:", "qRcmd,", "qC", "qfThreadInfo", "qsThreadInfo", "qThreadExtraInfo,", "T", "Hg", "Hc",
+					   "Z0,", "Z1,", "Z2,", "Z3,", "Z4,", "z0,", "z1,", "z2,", "z4,", "vCont?", "vMustReplyEmpty", "qSupported", "QStartNoAckMode", "!", "",
+					   "qRcmd,64626720", "qRcmd,7068797320", "qRcmd,7472616365", "qRcmd,766d6373", "M", "X", "P", "G" };
+	static const char *const part[] = { "0", "1", "8", "10", "1000", "5000", "7fff", "fff", "ffffffffffffffff", "8000000000000000", "123456789abcdef01", "-1", ",", ":", ";", "=", ",4", ",1", ":0102", "zz", "\x01" };
+	unsigned nr = sizeof(ask) / sizeof(ask[0]) - (hostile.writes ? 0 : 4);
+	size_t n = (size_t)snprintf(to, cap, "%s", ask[pick() % nr]);
+
+	for (unsigned k = (unsigned)(pick() % 6); k > 0; k--)
+		n += (size_t)snprintf(to + n, cap - n, "%s", part[pick() % (sizeof(part) / sizeof(part[0]))]);
+	return n;
+}
+
+static int hostile_take(void)
+{
+	char text[200];
+	size_t n;
+
+	if (hostile.at == hostile.n) {
+		n = hostile.left-- ? packet(text, sizeof(text)) : (size_t)snprintf(text, sizeof(text), "%s", hostile.writes ? "k" : "D");
+		hostile.asked++;
+		hostile.n = (size_t)snprintf(hostile.frame, sizeof(hostile.frame), "+$%.*s#%02x", (int)n, text, gdb_checksum(text, n));
+		hostile.at = 0;
+	}
+	return (uint8_t)hostile.frame[hostile.at++];
+}
+
+static void hostile_send(const char *s, size_t n)
+{
+	if (hostile.begun && !(n > 1 && s[0] == 'O' && s[1] != 'K')) /* what monitor prints comes before its answer */
+		hostile.answers++;
+	hostile.begun = n == 1 && s[0] == '$';
+}
+
+/* Any packets, framed as they should be: each has one answer, and the guest finds nothing of it if none was a write. */
+BOTH(Z04_gdb_hostile)
+{
+	static const struct gop ops[] = { { G_CPUID }, WR(0, 0x6000), { G_STORE, .a = 0x5000, .n = 1 }, RD(0), RD(6), RD(7) };
+	static const struct gdb_port port = { hostile_take, hostile_send };
+
+	for (unsigned writes = 0; writes < 2; writes++) {
+		struct machine m;
+
+		if (!machine_start(&m, amd, full(amd)) || !machine_add(&m, OPS(ops), OPS(show_all)))
+			return;
+		sw.strict = false;
+		memset(&hostile, 0, sizeof(hostile));
+		hostile.seed = 5 + writes;
+		hostile.left = 20000;
+		hostile.writes = writes;
+		gdb_init(&port, true);
+		machine_run(&m);
+		gdb_end(0x10);
+		gdb_on = false;
+		tap_eq(hostile.answers, hostile.asked - writes, id(amd, writes ? "Z04.hostile.writes" : "Z04.hostile"), "each packet has one answer, but for `k`");
+		if (!writes)
+			machine_same_as_bare(&m, 0, id(amd, "Z04.hostile.bare"));
+		machine_stop(&m);
+	}
+}
