@@ -24,7 +24,8 @@ TIMEOUT = 600
 ALONE = 60  # seconds for one scenario, where the whole suite did not come to its end
 ACCELERATED = re.compile(r"(?:^|[=,-])(?:enable-)?(?:kvm|hvf|whpx|nvmm|xen|mshv)(?:$|[:,])")
 # What is QEMU's, by scenario, when it runs without -icount.
-OF_TCG = {"a35_irq_once": "QEMU TCG without -icount: VMRUN's injected interrupt stays in QEMU's exception index, and comes again (docs/emulators.md, 9a); not the same in each run"}
+TWICE = "QEMU TCG without -icount: VMRUN's injected interrupt stays in QEMU's exception index, and comes again (docs/emulators.md, 9a); not the same in each run"
+OF_TCG = {"a35_irq_once": TWICE, "a35_self_ipi": TWICE, "lapic_timer": TWICE}
 # What QEMU says when a machine does not start, and what may help.
 HINTS = ((re.compile(r"failed to set MSR 0x10a\b"), "KVM refuses IA32_ARCH_CAPABILITIES, which QEMU gives a guest with -cpu host: try -cpu host,-arch-capabilities"),
          (re.compile(r"failed to set MSR"), "KVM refuses an MSR of this CPU model: try -cpu host without the feature that has it, or another model, such as -cpu kvm64"),
