@@ -156,6 +156,8 @@ static bool software_interrupt(struct vcpu *v, const struct flow *f)
 /* True: carried out, or on its way as an event. */
 static bool by_software(struct vcpu *v, const struct flow *f)
 {
+	if (debugger_meets(v))
+		return false;
 	switch ((enum flow_kind)f->kind) {
 	case FLOW_SYSCALL: case FLOW_SYSRET: return system_call(v, f);
 	case FLOW_INT: case FLOW_INT3: case FLOW_INTO: case FLOW_ICEBP: return software_interrupt(v, f);
@@ -246,6 +248,7 @@ void step_enter(struct vcpu *v)
 	s->quiet = false;
 	s->kicked = v->inject.type != EVENT_NONE;
 	if (s->kicked) {
+		debugger_delivers(v);
 		lapic_kick();
 	} else if (!s->waiting && !(s->pair && (f.kind == FLOW_SYSCALL || f.kind == FLOW_SYSRET || f.kind == FLOW_INT || f.kind == FLOW_ICEBP))) {
 		s->hidden = !(v->rflags & RFLAGS_TF);

@@ -77,6 +77,7 @@ def case_steps():
             break
         run("stepi")
     go_to(2)
+    run("monitor hide off")
     run("break *(long)&gdb_int3")
     say("byte", "%#x" % value("*(unsigned char *)&gdb_int3"))
     say("soft", go_on() + " " + where())
@@ -85,6 +86,7 @@ def case_steps():
     run("stepi")
     say("own", where())
     run("stepi")
+    say("hide", "are hidden" in run("monitor hide on"))
     run("break gdb_work")
     for _ in range(3):
         say("work", go_on() + " %s rdi=%d" % (where(), value("$rdi")))
