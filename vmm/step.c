@@ -135,6 +135,7 @@ static bool software_interrupt(struct vcpu *v, const struct flow *f)
 		return false;
 	if ((f->kind == FLOW_INT || f->kind == FLOW_ICEBP) && v->level && v->be->nested->traps_int && v->be->nested->traps_int(v, f->kind == FLOW_ICEBP))
 		return false;
+	v->rflags &= ~RFLAGS_RF; /* of a fetch that has exited (guard.h), or of its own breakpoint: it pushes 0 (A28) */
 	switch (f->kind) {
 	case FLOW_INT:
 		e.type = EVENT_SOFT_INT;
@@ -142,7 +143,6 @@ static bool software_interrupt(struct vcpu *v, const struct flow *f)
 		break;
 	case FLOW_ICEBP: /* skipped without a step; RIP is behind it (V14) */
 		v->rip += f->d.len;
-		v->rflags &= ~RFLAGS_RF;
 		icebp(v);
 		break;
 	default:

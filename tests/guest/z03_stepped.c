@@ -97,6 +97,7 @@ static void own_int3(void)
 	run_code(&r);
 	check_trace("P13.int3", "an INT3 of the guest's own is its own", gdb_int3, "BP+2");
 	check_eq("Z03.frame", "no TF in its frame, stepped or not", trap_nth(VEC_BP, 0)->rflags & FL_TF, 0);
+	check_eq("A28.frame", "nor RF, in a page that is watched or not", trap_nth(VEC_BP, 0)->rflags & FL_RF, 0);
 }
 
 /* Its code is summed up in between, while gdb has a breakpoint in it. */

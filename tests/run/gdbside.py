@@ -85,8 +85,10 @@ def case_steps():
     run("delete")
     run("stepi")
     say("own", where())
-    run("stepi")
     say("hide", "are hidden" in run("monitor hide on"))
+    run("break *((long)&gdb_int3 + 2)")
+    run("stepi")
+    run("delete")
     run("break gdb_work")
     for _ in range(3):
         say("work", go_on() + " %s rdi=%d" % (where(), value("$rdi")))

@@ -161,6 +161,7 @@ GDB_PLANTS = (
     ("GE03-hlt", "svm-qemu", "steps"),
     ("GE04-slot-lost", "svm-qemu", "owners"),
     ("GE05-ring3-int3", "pvm-qemu", "steps"),
+    ("GE06-fetch-rf", "vmx-bochs", "steps"),
     ("G10-written", "svm-qemu", "steps"),
 )
 BENCH_PLANT = "NS20-whole-map"  # has to break a bound of bench (check-nested)
