@@ -98,7 +98,7 @@ static void fill(struct vcpu *v, uint64_t va, const struct walk_result *r, unsig
 
 	if (guard_closed(v->vm, r->pa))
 		leaf |= PTE_NX;
-	if (r->size >= LARGE && !guard_within(v->vm, base) && !(v->vm->ram_hpa & (LARGE - 1)) && gmem_ptr(v->vm, (struct gpa){ base }, LARGE))
+	if (r->size >= LARGE && !(v->vm->ram_hpa & (LARGE - 1)) && gmem_ptr(v->vm, (struct gpa){ base }, LARGE) && !guard_within(v->vm, base))
 		leaf |= DEMAND_LARGE | (v->vm->ram_hpa + base);
 	else
 		leaf |= v->vm->ram_hpa + (r->pa & ~(uint64_t)(PAGE_SIZE - 1));
@@ -128,9 +128,13 @@ enum pvm_fill pvm_mmu_fault(struct vcpu *v, uint64_t va, uint32_t hw_error, uint
 		return PVM_FAULT;
 	}
 	gva_set_ad(v, &r, write);
-	if (!gmem_ptr(v->vm, (struct gpa){ r.pa & ~(uint64_t)(PAGE_SIZE - 1) }, PAGE_SIZE) || ((access & WALK_I) && guard_closed(v->vm, r.pa))) {
+	if (!gmem_ptr(v->vm, (struct gpa){ r.pa & ~(uint64_t)(PAGE_SIZE - 1) }, PAGE_SIZE)) {
 		*gpa = r.pa;
 		return PVM_NO_RAM;
+	}
+	if ((access & WALK_I) && guard_closed(v->vm, r.pa)) {
+		*gpa = r.pa;
+		return PVM_GUARD;
 	}
 	fill(v, va, &r, user ? PVM_USER : PVM_KERNEL, write);
 	return PVM_FILLED;
