@@ -203,7 +203,7 @@ BOTH(Z01_gdb_gone)
 BOTH(Z01_gdb_two_vms)
 {
 	static const struct gop a[] = { HC(HC_LAB_YIELD), { G_STORE, .a = 0x5000, .n = 1 }, HC(HC_LAB_YIELD), { G_CPUID } }, b[] = { HC(HC_LAB_YIELD), { G_CPUID }, { G_CPUID } };
-	static const char *const ask[] = { "qSupported", "Z2,5000,4", "c", "qfThreadInfo", "z2,5000,4", "D", NULL };
+	static const char *const ask[] = { "qSupported", "Z2,5000,4", "c", "qfThreadInfo", "z2,5000,4", "c", NULL };
 	struct machine m;
 
 	if (!machine_start(&m, amd, full(amd)) || !machine_add(&m, OPS(a), OPS(show_all)) || !machine_add(&m, OPS(b), OPS(show_all)))

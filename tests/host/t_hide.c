@@ -9,6 +9,7 @@
 #include "vmm/debugger.h"
 #include "vmm/gdb/gdb.h"
 #include "vmm/gdb/packet.h"
+#include "vmm/gdb/session.h"
 #include "vmm/guard.h"
 
 enum on { ON_VMX, ON_SVM, ON_PVM };
@@ -85,6 +86,7 @@ static void session(struct machine *m, const char *const *ask)
 	line.ask = ask;
 	line.m = m;
 	memcpy(line.before, m->vm[0]->ram + 0x1000, sizeof(line.before));
+	gdb_session.attached = false; /* a session of another test may have ended with its guests */
 	gdb_init(&port, true);
 	machine_run(m);
 	gdb_end(0x10);
