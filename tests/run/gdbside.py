@@ -239,12 +239,15 @@ HEAVY = ("h12_sync_first",)
 
 
 def case_suite():
-    """All scenarios, with breakpoints of each kind set; those that are hit go on by themselves."""
+    """All scenarios, with breakpoints of each kind set; those that are hit go on by themselves. The console's code is in the page of scenario_run: each character would be steps."""
     run("set breakpoint always-inserted on")
+    run("monitor hide off")
     run("break scenario_run")
     run("hbreak gdb_spin")
     run("hbreak gdb_here" if "svm-bochs" in os.environ["DROVER_GDB"] else "watch *(unsigned long *)&gdb_go")  # no cause of a data hit among several there
-    run("break gdb_work")
+    run("monitor hide on")
+    run("break gdb_work")  # inserted now, and never hit
+    run("monitor hide off")
     hits = {}
     while True:
         why = go_on()
