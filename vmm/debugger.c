@@ -8,8 +8,8 @@
 #include "vmm/backend.h"
 #include "vmm/fetch.h"
 #include "vmm/gdb/swbreak.h"
+#include "vmm/guard.h"
 #include "vmm/peek.h"
-#include "vmm/run.h"
 
 static bool is_exec(const struct debugger_bp *b)
 {
@@ -59,8 +59,8 @@ static void update(struct vcpu *v)
 	struct vcpu_debugger *d = &v->debugger;
 	bool watch;
 
-	d->stepping = d->step || d->homeless;
-	watch = d->nr || d->step;
+	d->stepping = d->step || d->homeless || d->inside;
+	watch = d->nr || d->step || d->inside;
 	if (watch != v->dbg.watched)
 		dbg_watch(&v->dbg, watch);
 	if (d->stepping)
@@ -286,22 +286,95 @@ static bool carried_out(const struct vcpu *v)
 	}
 }
 
+/* Does nothing come before the instruction at RIP? An interrupt that waits may: it then waits while gdb steps off the breakpoint (Z06), and comes behind it. */
+static bool insn_is_next(struct vcpu *v)
+{
+	vcpu_need(v, VST_SHADOW);
+	return v->exit.vectoring.type == EVENT_NONE && v->exception.type == EVENT_NONE && v->inject.type == EVENT_NONE &&
+	       (!v->st.pending_dbg || v->st.shadow == SHADOW_MOV_SS);
+}
+
+/* With the software breakpoints. True: one is at RIP, which is a stop. */
+static bool compare(struct vcpu *v)
+{
+	if (!(v->debugger.catch_int3 || v->vm->guard.nr) || !swbreak_at(v, debugger_pc(v)))
+		return false;
+	request_stop(v, STOP_INT3, 0);
+	return true;
+}
+
 static void look_for_homeless(struct vcpu *v)
 {
 	struct vcpu_debugger *d = &v->debugger;
-	bool quiet = !event_comes(v);
-	uint64_t pc = quiet ? debugger_pc(v) : 0;
+	bool next = insn_is_next(v);
+	uint64_t pc = next ? debugger_pc(v) : 0;
 
 	for (unsigned i = 0; i < DEBUGGER_BPS; i++) {
 		struct debugger_bp *b = &d->bp[i];
 
 		if (!b->owner || b->slot >= 0)
 			continue;
-		if (is_exec(b) ? quiet && b->addr == pc : value_at(v, b) != b->value)
+		if (is_exec(b) ? next && b->addr == pc : value_at(v, b) != b->value)
 			hit(v, b, 1u << i);
 	}
-	if (quiet && debugger_int3_here(v))
-		request_stop(v, STOP_INT3, 0);
+	if (next)
+		compare(v);
+}
+
+/* ---- Hidden software breakpoints: pages that are closed to fetches, and open while the guest is stepped there ---- */
+
+/* Guest-physical address of the instruction at RIP; one that is no RAM if it has none. */
+static uint64_t pc_phys(struct vcpu *v)
+{
+	const uint8_t *p = peek_ptr(v, debugger_pc(v), 1);
+
+	return p ? (uint64_t)(p - v->vm->ram) : ~0ull;
+}
+
+bool debugger_guard(struct vcpu *v, const uint64_t *gpa, unsigned nr)
+{
+	bool ok = guard_set(v, gpa, nr);
+
+	v->debugger.inside = false; /* if it is, its next fetch tells */
+	update(v);
+	return ok;
+}
+
+/* Steps end with the first instruction elsewhere. The page of an instruction that reaches into a guarded one from before is elsewhere, too. */
+static void stay_or_leave(struct vcpu *v)
+{
+	bool stay = guard_has(v->vm, pc_phys(v));
+
+	guard_open(v, stay);
+	v->debugger.inside = stay;
+	update(v);
+}
+
+bool debugger_fetch(struct vcpu *v, uint64_t gpa)
+{
+	if (!guard_has(v->vm, gpa))
+		return false;
+	if (insn_is_next(v) && compare(v))
+		return true;
+	if (v->vm->guard.open)
+		v->be->flush(v->vm); /* by what was cached */
+	guard_open(v, true);
+	v->debugger.inside = true;
+	update(v);
+	return true;
+}
+
+void debugger_delivers(struct vcpu *v)
+{
+	if (v->debugger.inside)
+		guard_open(v, false);
+}
+
+bool debugger_meets(struct vcpu *v)
+{
+	if (v->debugger.catch_int3 && swbreak_at(v, debugger_pc(v)))
+		return true;
+	return v->vm->guard.nr && guard_closed(v->vm, pc_phys(v));
 }
 
 void debugger_stepped(struct vcpu *v)
@@ -321,19 +394,16 @@ void debugger_boundary(struct vcpu *v)
 		if (d->step)
 			request_stop(v, STOP_STEP, 0);
 	}
+	if (d->inside)
+		stay_or_leave(v);
 	no_short_cut(v);
 }
 
 /* ---- INT3 ---- */
 
-bool debugger_int3_here(struct vcpu *v)
-{
-	return v->debugger.catch_int3 && swbreak_at(v, debugger_pc(v));
-}
-
 bool debugger_takes(struct vcpu *v)
 {
-	if (v->exit.kind != EXITK_EXCEPTION || v->exit.u.exc.vector != VEC_BP || !debugger_int3_here(v))
+	if (v->exit.kind != EXITK_EXCEPTION || v->exit.u.exc.vector != VEC_BP || !v->debugger.catch_int3 || !swbreak_at(v, debugger_pc(v)))
 		return false;
 	v->step.caught = false;
 	request_stop(v, STOP_INT3, 0);

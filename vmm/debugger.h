@@ -27,8 +27,10 @@ bool debugger_clear(struct vcpu *v, enum debugger_owner owner, uint64_t addr, un
 void debugger_clear_all(struct vcpu *v, enum debugger_owner owner);
 /* Stop behind the next instruction, or no more. Interrupts and NMIs wait meanwhile (Z06). */
 void debugger_step(struct vcpu *v, bool on);
-/* INT3 exits, while there are software breakpoints (Z07). */
+/* INT3 exits, while there are software breakpoints that are INT3s (Z07). */
 void debugger_catch_int3(struct vcpu *v, bool on);
+/* The pages where there are hidden ones, guest-physical, each once: nothing of them runs but by steps. False: out of memory, and there are none. */
+bool debugger_guard(struct vcpu *v, const uint64_t *gpa, unsigned nr);
 
 /* ---- The loop's ---- */
 
@@ -43,12 +45,17 @@ void debugger_before(struct vcpu *v);
 void debugger_boundary(struct vcpu *v);
 /* The step that was asked for is over. */
 void debugger_stepped(struct vcpu *v);
-/* Is the next instruction an INT3 of gdb's? Then nobody but the intercept may carry it out. */
-bool debugger_int3_here(struct vcpu *v);
 /* An INT3 has exited for catch_int3. True: gdb's breakpoint. False: the guest's own, which is on its way to it (P13). */
 bool debugger_int3(struct vcpu *v);
 /* The same for a nested guest, whose hypervisor may have asked for that exit: false: it is none of gdb's, and nothing has been done. */
 bool debugger_takes(struct vcpu *v);
+
+/* A fetch from this guest-physical address has exited. True: from a page with hidden breakpoints: a stop, or it is stepped from here on. */
+bool debugger_fetch(struct vcpu *v, uint64_t gpa);
+/* Before a step: an event is injected, and nothing is to be fetched unseen behind its delivery. */
+void debugger_delivers(struct vcpu *v);
+/* Is the instruction at RIP one that the CPU itself has to meet, since a breakpoint may be there that nobody has compared it with? */
+bool debugger_meets(struct vcpu *v);
 
 /* Linear address of the next instruction. */
 uint64_t debugger_pc(struct vcpu *v);

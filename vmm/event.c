@@ -20,21 +20,6 @@ bool event_irq_open(const struct vcpu *v)
 	return v->level && v->be->nested->irq_open ? v->be->nested->irq_open(v) : v->rflags & RFLAGS_IF;
 }
 
-bool event_comes(struct vcpu *v)
-{
-	bool open;
-
-	if (v->exit.vectoring.type != EVENT_NONE || v->exception.type != EVENT_NONE)
-		return true;
-	if (!v->event_pending || v->debugger.step)
-		return false;
-	vcpu_need(v, VST_SHADOW);
-	open = !v->st.shadow;
-	if (v->nmi_pending && !(v->held & VCPU_HELD_NMI) && open && !v->st.nmi_blocked)
-		return true;
-	return !(v->held & VCPU_HELD_INTR) && open && event_irq_open(v) && event_irq(v) >= 0;
-}
-
 void event_take_irq(struct vcpu *v, uint8_t vector)
 {
 	if (v->irq_pending[0] | v->irq_pending[1] | v->irq_pending[2] | v->irq_pending[3])

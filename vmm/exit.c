@@ -50,6 +50,8 @@ static __attribute__((noinline)) void exit_mem(struct vcpu *v)
 		apic_mmio(v);
 		return;
 	}
+	if (e->u.mem.exec && debugger_fetch(v, e->u.mem.gpa))
+		return;
 	if (e->u.mem.linear_valid)
 		vcpu_stop(v, EXIT_BADMEM, "touched memory that it does not have: %s at gpa=0x%lx linear=0x%lx rip=0x%lx", what, e->u.mem.gpa,
 			  e->u.mem.gla, v->rip);

@@ -30,8 +30,6 @@ void run_timer(struct vcpu *v);
 
 /* Would an interrupt end a HLT of what runs? */
 bool event_irq_open(const struct vcpu *v);
-/* Will something be delivered before the next instruction? What has to wait for IF, a shadow or an NMI's IRET will not. */
-bool event_comes(struct vcpu *v);
 
 /* Will its APIC timer end a HLT? */
 bool run_timer_wakes(const struct vcpu *v);

@@ -59,6 +59,32 @@ uint64_t slat_build(const struct slat_format *f, uint64_t hpa, uint64_t size)
 	return virt_to_phys(root);
 }
 
+static bool split(const struct slat_format *f, uint64_t *large)
+{
+	uint64_t *t = pmem_alloc(PAGE_SIZE, PAGE_SIZE), leaf = *large & ~f->large;
+
+	if (!t)
+		return false;
+	for (unsigned i = 0; i < PTE_ENTRIES; i++)
+		t[i] = leaf + (uint64_t)i * PAGE_SIZE;
+	*large = virt_to_phys(t) | f->table;
+	return true;
+}
+
+bool slat_set_exec(const struct slat_format *f, uint64_t root, uint64_t gpa, bool exec)
+{
+	uint64_t *t = table_at(root), *e;
+
+	t = table_at(t[gpa >> 39 & 511]);
+	t = table_at(t[gpa >> 30 & 511]);
+	e = &t[gpa >> 21 & 511];
+	if ((*e & f->large) && !split(f, e))
+		return false;
+	e = &table_at(*e)[gpa >> 12 & 511];
+	*e = (*e & ~(f->exec | f->noexec)) | (exec ? f->exec : f->noexec);
+	return true;
+}
+
 /* level: of the entries in the table, 4 the root's. */
 static void free_table(const struct slat_format *f, uint64_t *t, unsigned level)
 {

@@ -131,10 +131,11 @@ static bool software_interrupt(struct vcpu *v, const struct flow *f)
 {
 	struct event e = { .type = EVENT_SOFT_EXC, .vector = f->vector, .len = f->d.len };
 
-	if (v->step.pair || (f->kind == FLOW_INTO && !(v->rflags & RFLAGS_OF)) || (f->kind == FLOW_INT3 && debugger_int3_here(v)))
+	if (v->step.pair || (f->kind == FLOW_INTO && !(v->rflags & RFLAGS_OF)))
 		return false;
 	if ((f->kind == FLOW_INT || f->kind == FLOW_ICEBP) && v->level && v->be->nested->traps_int && v->be->nested->traps_int(v, f->kind == FLOW_ICEBP))
 		return false;
+	v->rflags &= ~RFLAGS_RF; /* of a fetch that has exited (guard.h), or of its own breakpoint: it pushes 0 (A28) */
 	switch (f->kind) {
 	case FLOW_INT:
 		e.type = EVENT_SOFT_INT;
@@ -142,7 +143,6 @@ static bool software_interrupt(struct vcpu *v, const struct flow *f)
 		break;
 	case FLOW_ICEBP: /* skipped without a step; RIP is behind it (V14) */
 		v->rip += f->d.len;
-		v->rflags &= ~RFLAGS_RF;
 		icebp(v);
 		break;
 	default:
@@ -156,6 +156,8 @@ static bool software_interrupt(struct vcpu *v, const struct flow *f)
 /* True: carried out, or on its way as an event. */
 static bool by_software(struct vcpu *v, const struct flow *f)
 {
+	if (debugger_meets(v))
+		return false;
 	switch ((enum flow_kind)f->kind) {
 	case FLOW_SYSCALL: case FLOW_SYSRET: return system_call(v, f);
 	case FLOW_INT: case FLOW_INT3: case FLOW_INTO: case FLOW_ICEBP: return software_interrupt(v, f);
@@ -246,6 +248,7 @@ void step_enter(struct vcpu *v)
 	s->quiet = false;
 	s->kicked = v->inject.type != EVENT_NONE;
 	if (s->kicked) {
+		debugger_delivers(v);
 		lapic_kick();
 	} else if (!s->waiting && !(s->pair && (f.kind == FLOW_SYSCALL || f.kind == FLOW_SYSRET || f.kind == FLOW_INT || f.kind == FLOW_ICEBP))) {
 		s->hidden = !(v->rflags & RFLAGS_TF);

@@ -132,7 +132,8 @@ struct vcpu_debugger {
 	bool step;             /* the former: NMI and interrupts wait meanwhile (Z06) */
 	bool over;             /* an instruction is over since the entry, or an event delivered */
 	bool frozen;           /* not to run while its peers do */
-	bool catch_int3;       /* INT3 exits: there are software breakpoints. Committed with VST_CTL */
+	bool catch_int3;       /* INT3 exits: there are software breakpoints that are INT3s. Committed with VST_CTL */
+	bool inside;           /* it is where hidden ones are (guard.h), and stepped until it has left */
 	uint8_t stop;          /* enum debugger_stop: why it is to stop at this boundary */
 	uint64_t stop_addr;    /* of a watchpoint */
 	uint64_t from_rip, from_rcx;

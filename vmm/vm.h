@@ -13,6 +13,15 @@
 
 struct vm_bus; /* vmm/bus.h */
 
+#define GUARD_MAX 32
+
+/* Pages that exit when instructions are fetched from them (vmm/guard.h). */
+struct guard {
+	uint64_t page[GUARD_MAX]; /* guest-physical */
+	unsigned nr;
+	bool open;                /* they may be executed for now, by steps */
+};
+
 struct vm {
 	char name[VM_NAME_MAX];
 	unsigned id;
@@ -27,6 +36,7 @@ struct vm {
 	uint64_t ram_size;   /* bytes; RAM is one range from 0 */
 	uint64_t ram_hpa;
 	uint64_t slat_root;  /* host-physical address of the second-level table's root */
+	struct guard guard;
 	const char *cmdline; /* the guest's own */
 	const struct backend *be;
 	struct vm_bus *bus;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Symptom: with gdb attached a guest finds TF in what PUSHF pushes or in R11, an INT3 of its own is swallowed, a byte of its code is 0xcc for ever; or gdb's step
  * lands somewhere else than the CPU's would.
+ * Or a guest that sums up its own code finds another sum while gdb has breakpoints there.
  * Cause: a debugger that uses the guest's own means and does not hide it.
  * Who had it: Linux KVM (94fe45da48f9: TF inside handlers; P13 for the INT3).
  * Rules: Z03, Z06, Z07, P13. `make check-gdb` drives gdb over it (tests/run/gdbcheck.py); alone it runs through. count=1: it spins until gdb sets gdb_go; 2: with
@@ -96,21 +97,27 @@ static void own_int3(void)
 	run_code(&r);
 	check_trace("P13.int3", "an INT3 of the guest's own is its own", gdb_int3, "BP+2");
 	check_eq("Z03.frame", "no TF in its frame, stepped or not", trap_nth(VEC_BP, 0)->rflags & FL_TF, 0);
+	check_eq("A28.frame", "nor RF, in a page that is watched or not", trap_nth(VEC_BP, 0)->rflags & FL_RF, 0);
 }
 
-static void work(void)
+/* Its code is summed up in between, while gdb has a breakpoint in it. */
+static void work(uint64_t before)
 {
 	bool lbr = debugctl_acts(); /* drover steps it for the records then, or hardware has them */
+	unsigned changed = 0;
 
 	gdb_counter = 0;
 	if (lbr)
 		try_wrmsr(MSR_DEBUGCTL, DEBUGCTL_LBR);
 	gdb_here(3);
-	for (unsigned i = 0; i < 10; i++)
+	for (unsigned i = 0; i < 10; i++) {
 		gdb_work(i);
+		changed += sum() != before;
+	}
 	if (lbr)
 		try_wrmsr(MSR_DEBUGCTL, 0);
 	check_eq("Z04.counter", "the work is done", gdb_counter, 45);
+	check_eq("Z07.read", "its code reads as ever meanwhile", changed, 0);
 }
 
 /* Arms slots one after the other, whoever else wants some. */
@@ -143,7 +150,7 @@ SCENARIO(z03_stepped, "what gdb is driven over: steps, an INT3, a loop, breakpoi
 	gdb_here(0);
 	list();
 	own_int3();
-	work();
+	work(before);
 	for (unsigned n = 0; n <= 4; n++)
 		slots(n, n == 0 ? "none" : n == 1 ? "DB+3/ffff0ff1" : n == 2 ? "DB+3/ffff0ff1;DB+8/ffff0ff2" :
 		      n == 3 ? "DB+3/ffff0ff1;DB+8/ffff0ff2;DB+d/ffff0ff4" : "DB+3/ffff0ff1;DB+8/ffff0ff2;DB+d/ffff0ff4;DB+12/ffff0ff8");

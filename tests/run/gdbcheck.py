@@ -81,7 +81,7 @@ def cases(rung):
     """What runs on a rung."""
     here = "at gdb_here %d"
     yield Case("steps", (here % 0, "mode cr0.pg=1 efer.lma=1 cs=0x8", here % 1, *map(re.escape, steps(rung)), here % 2, "byte 0x90", "soft break gdb_int3",
-                         "byte 0x90", r"own gdb_int3\+1", "work break gdb_work rdi=0", "work break gdb_work rdi=1", "work break gdb_work rdi=2"))
+                         "byte 0x90", r"own gdb_int3\+1", "hide True", "work break gdb_work rdi=0", "work break gdb_work rdi=1", "work break gdb_work rdi=2"))
     yield Case("emulated", (here % 3, "debugctl 0x1", "work break gdb_work rdi=0", "work break gdb_work rdi=1", "work break gdb_work rdi=2"),
                modules=((rungs.GUEST, "vm=guest mem=32 lab debugctl=emulate -- scenario=z03_stepped"),))
     yield Case("watch", (here % 3, "char watch 1", "short watch 3", "int watch 6", "long watch 10", "awatch awatch True", "rwatch rwatch True",

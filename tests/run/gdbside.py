@@ -78,6 +78,7 @@ def case_steps():
             break
         run("stepi")
     go_to(2)
+    run("monitor hide off")
     run("break *(long)&gdb_int3")
     say("byte", "%#x" % value("*(unsigned char *)&gdb_int3"))
     say("soft", go_on() + " " + where())
@@ -85,7 +86,10 @@ def case_steps():
     run("delete")
     run("stepi")
     say("own", where())
+    say("hide", "are hidden" in run("monitor hide on"))
+    run("break *((long)&gdb_int3 + 2)")
     run("stepi")
+    run("delete")
     run("break gdb_work")
     for _ in range(3):
         say("work", go_on() + " %s rdi=%d" % (where(), value("$rdi")))
@@ -96,6 +100,7 @@ def case_emulated():
     """A guest that is stepped for its branch records: an INT3 of gdb's is no instruction of the guest's to carry out."""
     go_to(3)
     say("debugctl", "%#x" % value("$debugctl"))
+    run("monitor hide off")
     run("break gdb_work")
     for _ in range(3):
         say("work", go_on() + " %s rdi=%d" % (where(), value("$rdi")))
@@ -106,7 +111,10 @@ def case_cut():
     """A gdb that goes without a word, with breakpoints of all kinds set."""
     go_to(0)
     run("set breakpoint always-inserted on")
+    run("monitor hide off")
     run("break *(long)&gdb_int3")
+    run("monitor hide on")
+    run("break *(long)&gdb_list")
     run("hbreak gdb_work")
     run("watch *(unsigned long *)&gdb_counter")
     say("slots", slots())
@@ -293,12 +301,15 @@ HEAVY = ("h12_sync_first",)
 
 
 def case_suite():
-    """All scenarios, with breakpoints of each kind set; those that are hit go on by themselves."""
+    """All scenarios, with breakpoints of each kind set; those that are hit go on by themselves. The console's code is in the page of scenario_run: each character would be steps."""
     run("set breakpoint always-inserted on")
+    run("monitor hide off")
     run("break scenario_run")
     run("hbreak gdb_spin")
     run("hbreak gdb_here" if "svm-bochs" in os.environ["DROVER_GDB"] else "watch *(unsigned long *)&gdb_go")  # no cause of a data hit among several there
-    run("break gdb_work")
+    run("monitor hide on")
+    run("break gdb_work")  # inserted now, and never hit
+    run("monitor hide off")
     hits = {}
     while True:
         why = go_on()

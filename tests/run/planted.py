@@ -162,9 +162,11 @@ GDB_PLANTS = (
     ("GE03-hlt", "svm-qemu", "steps"),
     ("GE04-slot-lost", "svm-qemu", "owners"),
     ("GE05-ring3-int3", "pvm-qemu", "steps"),
-    ("GE06-emulated-int3", "svm-qemu", "emulated"),
+    ("GE09-emulated-int3", "svm-qemu", "emulated"),
     ("GE07-byte-left", "svm-qemu", "cut"),
     ("GE08-virtual-step", "svm-qemu", "virtual"),
+    ("GE06-fetch-rf", "vmx-bochs", "steps"),
+    ("G10-written", "svm-qemu", "steps"),
 )
 BENCH_PLANT = "NS20-whole-map"  # has to break a bound of bench (check-nested)
 

@@ -90,7 +90,7 @@ static void reply_stop(void)
 
 /* ---- Coming and going ---- */
 
-/* As if there had never been one: no slot, no INT3, nobody stepped or frozen. */
+/* As if there had never been one: no slot, no INT3, no guard, nobody stepped or frozen. */
 static void leave_no_trace(struct vcpu *first)
 {
 	struct vcpu *v = first;
@@ -108,6 +108,7 @@ static void attach(struct vcpu *v)
 {
 	g.no_ack = false;
 	leave_no_trace(v); /* an older gdb may have gone without a word */
+	swbreak_hidden = true;
 	if (!g.attached)
 		log_printf("drover: gdb: attached\n");
 	g.attached = true;
@@ -126,7 +127,7 @@ static void detach(void)
 /* One that gdb did not take out again would stop it at once: so it does. */
 static bool at_swbreak(struct vcpu *v)
 {
-	if (!debugger_int3_here(v))
+	if (!swbreak_at(v, debugger_pc(v)))
 		return false;
 	g.stopped = g.chosen = v;
 	v->debugger.stop = STOP_INT3;

@@ -11,6 +11,7 @@
 #include "vmm/debugger.h"
 #include "vmm/gdb/breaks.h"
 #include "vmm/gdb/mem.h"
+#include "vmm/gdb/swbreak.h"
 #include "vmm/trace.h"
 
 static void (*output)(const char *s, size_t n);
@@ -163,6 +164,22 @@ static void cmd_phys(struct vcpu *v, const char *args)
 	}
 }
 
+static void cmd_hide(struct vcpu *v, const char *args)
+{
+	char word[8];
+
+	(void)v;
+	if (str_token(&args, word, sizeof(word), NULL)) {
+		if (!str_eq(word, "on") && !str_eq(word, "off")) {
+			say("monitor hide [on|off]\n");
+			return;
+		}
+		swbreak_hidden = str_eq(word, "on");
+	}
+	say("software breakpoints that are inserted from now on %s\n", swbreak_hidden ? "are hidden: the guest cannot read them, and each instruction in a page of theirs is a step" :
+	    "are INT3 in the guest's code: fast, and the guest can read them");
+}
+
 static void cmd_help(struct vcpu *v, const char *args);
 
 static const struct command {
@@ -176,6 +193,7 @@ static const struct command {
 	{ "vmcs", "the control block, field by field", cmd_block },
 	{ "vmcb", "the same", cmd_block },
 	{ "audit", "the control block against the manual's rules for an entry", cmd_audit },
+	{ "hide", "[on|off]: software breakpoints hidden from the guest's reads (each instruction in a page of theirs is an exit), or fast as INT3", cmd_hide },
 	{ "phys", "ADDRESS [BYTES]: guest-physical memory", cmd_phys },
 };
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The table of patched bytes, by where they lie in the host's memory. */
+/* The table of software breakpoints, hidden and patched. */
 #include "vmm/gdb/swbreak.h"
 
 #include "vmm/debugger.h"
@@ -12,8 +12,11 @@ static struct swbreak {
 	uint8_t *at; /* NULL: free */
 	uint64_t lin;
 	struct vm *vm;
-	uint8_t saved;
+	bool hidden;
+	uint8_t saved; /* unless hidden */
 } table[SWBREAK_MAX];
+
+bool swbreak_hidden = true;
 
 static struct swbreak *find(const uint8_t *at)
 {
@@ -23,18 +26,37 @@ static struct swbreak *find(const uint8_t *at)
 	return NULL;
 }
 
-static void catch_int3(struct vm *vm)
+static bool listed(const uint64_t *page, unsigned n, uint64_t gpa)
 {
-	bool any = false;
+	while (n > 0)
+		if (((page[--n] ^ gpa) & ~4095ull) == 0)
+			return true;
+	return false;
+}
 
-	for (unsigned i = 0; i < SWBREAK_MAX; i++)
-		any |= table[i].at && table[i].vm == vm;
-	debugger_catch_int3(vm->vcpu, any);
+/* What a VM's part of the table asks for: INT3 exits, its pages guarded. False: out of memory for guards. */
+static bool apply(struct vm *vm)
+{
+	uint64_t page[SWBREAK_MAX];
+	unsigned n = 0;
+	bool int3 = false;
+
+	_Static_assert(SWBREAK_MAX <= GUARD_MAX, "a page each");
+	for (unsigned i = 0; i < SWBREAK_MAX; i++) {
+		const struct swbreak *b = &table[i];
+		if (!b->at || b->vm != vm)
+			continue;
+		int3 |= !b->hidden;
+		if (b->hidden && !listed(page, n, (uint64_t)(b->at - vm->ram)))
+			page[n++] = (uint64_t)(b->at - vm->ram);
+	}
+	debugger_catch_int3(vm->vcpu, int3);
+	return debugger_guard(vm->vcpu, page, n);
 }
 
 static void restore(struct swbreak *b)
 {
-	if (*b->at == INT3)
+	if (!b->hidden && *b->at == INT3)
 		*b->at = b->saved; /* else the guest has loaded something else */
 	b->at = NULL;
 }
@@ -51,10 +73,14 @@ bool swbreak_set(struct vcpu *v, uint64_t lin)
 	b = find(NULL);
 	if (!b)
 		return false;
-	*b = (struct swbreak){ .at = p, .lin = lin, .vm = v->vm, .saved = *p };
-	*p = INT3;
-	catch_int3(v->vm);
-	return true;
+	*b = (struct swbreak){ .at = p, .lin = lin, .vm = v->vm, .saved = *p, .hidden = swbreak_hidden };
+	if (!b->hidden)
+		*p = INT3;
+	if (apply(v->vm))
+		return true;
+	b->at = NULL;
+	apply(v->vm); /* the others have their tables already */
+	return false;
 }
 
 void swbreak_clear(struct vcpu *v, uint64_t lin)
@@ -62,7 +88,7 @@ void swbreak_clear(struct vcpu *v, uint64_t lin)
 	for (unsigned i = 0; i < SWBREAK_MAX; i++)
 		if (table[i].at && table[i].vm == v->vm && table[i].lin == lin)
 			restore(&table[i]);
-	catch_int3(v->vm);
+	apply(v->vm);
 }
 
 void swbreak_clear_all(const struct vm *vm)
@@ -73,21 +99,22 @@ void swbreak_clear_all(const struct vm *vm)
 		if (!table[i].at || (vm && of != vm))
 			continue;
 		restore(&table[i]);
-		catch_int3(of);
+		apply(of);
 	}
 }
 
 bool swbreak_at(struct vcpu *v, uint64_t lin)
 {
 	const uint8_t *p = peek_ptr(v, lin, 1);
+	const struct swbreak *b = p ? find(p) : NULL;
 
-	return p && find(p) && *p == INT3;
+	return b && (b->hidden || *p == INT3);
 }
 
 void swbreak_hide(const uint8_t *p, uint8_t *copy, size_t n)
 {
 	for (unsigned i = 0; i < SWBREAK_MAX; i++)
-		if (table[i].at && table[i].at >= p && table[i].at < p + n && *table[i].at == INT3)
+		if (table[i].at && !table[i].hidden && table[i].at >= p && table[i].at < p + n && *table[i].at == INT3)
 			copy[table[i].at - p] = table[i].saved;
 }
 
@@ -96,7 +123,7 @@ void swbreak_write(uint8_t *p, const uint8_t *from, size_t n)
 	for (size_t i = 0; i < n; i++) {
 		struct swbreak *b = find(p + i);
 
-		if (b && p[i] == INT3)
+		if (b && !b->hidden && p[i] == INT3)
 			b->saved = from[i];
 		else
 			p[i] = from[i];

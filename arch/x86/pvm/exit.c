@@ -184,7 +184,7 @@ static void decode_pf(struct vcpu *v)
 		exception(v, VEC_PF);
 		e->u.exc.error = error;
 		return;
-	case PVM_NO_RAM:
+	case PVM_NO_RAM: case PVM_GUARD:
 		e->kind = EXITK_MEM;
 		e->u.mem.gpa = gpa;
 		e->u.mem.write = hw->trap_error & 2;

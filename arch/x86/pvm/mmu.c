@@ -7,6 +7,7 @@
 #include "arch/x86/def/pte.h"
 #include "arch/x86/pmem.h"
 #include "arch/x86/pvm/pvm.h"
+#include "vmm/guard.h"
 #include "vmm/gva.h"
 
 #define LARGE (1ull << 21)
@@ -89,7 +90,9 @@ static void fill(struct vcpu *v, uint64_t va, const struct walk_result *r, unsig
 	uint64_t leaf = rights(v, r, view, write), base = r->pa & ~(LARGE - 1);
 	bool replaced; /* is nothing to flush: each entry loads CR3 */
 
-	if (r->size >= LARGE && !(v->vm->ram_hpa & (LARGE - 1)) && gmem_ptr(v->vm, (struct gpa){ base }, LARGE))
+	if (guard_closed(v->vm, r->pa))
+		leaf |= PTE_NX;
+	if (r->size >= LARGE && !(v->vm->ram_hpa & (LARGE - 1)) && gmem_ptr(v->vm, (struct gpa){ base }, LARGE) && !guard_within(v->vm, base))
 		leaf |= DEMAND_LARGE | (v->vm->ram_hpa + base);
 	else
 		leaf |= v->vm->ram_hpa + (r->pa & ~(uint64_t)(PAGE_SIZE - 1));
@@ -115,6 +118,10 @@ enum pvm_fill pvm_mmu_fault(struct vcpu *v, uint64_t va, uint32_t hw_error, uint
 	if (!gmem_ptr(v->vm, (struct gpa){ r.pa & ~(uint64_t)(PAGE_SIZE - 1) }, PAGE_SIZE)) {
 		*gpa = r.pa;
 		return PVM_NO_RAM;
+	}
+	if ((access & WALK_I) && guard_closed(v->vm, r.pa)) {
+		*gpa = r.pa;
+		return PVM_GUARD;
 	}
 	fill(v, va, &r, user ? PVM_USER : PVM_KERNEL, write);
 	return PVM_FILLED;

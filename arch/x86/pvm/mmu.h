@@ -23,6 +23,7 @@ enum pvm_fill {
 	PVM_FILLED, /* the guest can make the access now: enter again */
 	PVM_FAULT,  /* *error: the guest's #PF */
 	PVM_NO_RAM, /* *gpa: the access is a device's, or nobody's */
+	PVM_GUARD,  /* *gpa: a fetch that a debugger waits for (vmm/guard.h) */
 };
 /* A page fault at va of the guest in its virtual mode (st.cpl); hw_error: of the error code, what the access was. Accessed and dirty bits are set as hardware
  * does: dirty by the first write, which therefore always comes here. Only after MOV to CR3 and the like, or never, must the guest see changes that it made to

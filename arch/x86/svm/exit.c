@@ -166,13 +166,17 @@ static void decode_io(struct exit *e, const struct vmcb *b)
 	e->u.io.rep = info & VMCB_IO_REP;
 }
 
-static void decode_npf(struct exit *e, const struct vmcb *b)
+static void decode_npf(struct vcpu *v, const struct vmcb *b)
 {
+	struct exit *e = &v->exit;
+
 	e->u.mem.gpa = b->exit_info2;
 	e->u.mem.write = b->exit_info1 & VMCB_NPF_WRITE;
 	e->u.mem.exec = b->exit_info1 & VMCB_NPF_FETCH;
 	e->u.mem.linear_valid = false;
 	e->u.mem.gla = 0;
+	if (e->u.mem.exec && svm_quirk_no_cause) /* Bochs, which looks for code breakpoints before it fetches: there is none, or RF is 1. It saves 0 (M11) */
+		v->rflags |= RFLAGS_RF;
 }
 
 /* The event that an exit cut short. Emulators leave a stale vector when there was none: VALID decides. INT n, INT3 and INTO are dropped, since RIP
@@ -237,7 +241,7 @@ static __attribute__((noinline)) void decode_rare(struct vcpu *v, struct cpu *c,
 	case HOW_VINTR: window_open(v, b); break;
 	case HOW_IRET: iret_met(v, hw); break;
 	case HOW_SWINT: decode_swint(&v->exit, b); break;
-	case HOW_NPF: decode_npf(&v->exit, b); break;
+	case HOW_NPF: decode_npf(v, b); break;
 	case HOW_INVALID:
 		b->clean = 0;
 		v->exit.u.fail.code = b->exit_code;

@@ -56,8 +56,9 @@ const char *svm_nested_state_broken(const struct vmcb *b, uint64_t svme);
 bool svm_npt_init(const struct vcpu *v, struct svm_nested *n);
 void svm_npt_destroy(struct svm_nested *n);
 void svm_npt_flush(struct vcpu *v, struct svm_nested *n);
-/* A nested page fault of L2: the shadow has been filled; it is L1's, with error code and address in *info1, *info2; or L1's tables lead to its APIC's page. */
-enum npt_fault { NPT_FILLED, NPT_L1, NPT_APIC };
+/* A nested page fault of L2: the shadow has been filled; it is L1's, with error code and address in *info1, *info2; L1's tables lead to its
+ * APIC's page; or it is a fetch from a page that a debugger guards, *info2 in L1's memory. */
+enum npt_fault { NPT_FILLED, NPT_L1, NPT_APIC, NPT_GUARD };
 enum npt_fault svm_npt_fault(struct vcpu *v, struct svm_nested *n, uint64_t *info1, uint64_t *info2);
 bool svm_npt_phys(struct vcpu *v, uint64_t *pa);
 bool svm_npt_access(struct vcpu *v, uint64_t *pa, uint32_t access);

@@ -7,6 +7,7 @@
 #include "arch/x86/svm/nested.h"
 #include "vmm/apic.h"
 #include "vmm/gmem.h"
+#include "vmm/guard.h"
 #include "vmm/run.h"
 
 /* Exit codes that the tables below do not say by themselves. */
@@ -95,6 +96,13 @@ static void keep_rf(struct vcpu *v)
 		v->rflags |= k->rflags & RFLAGS_RF;
 }
 
+/* A debugger's: the machine model has it, with the address in L1's memory. */
+static bool guarded(struct vcpu *v, uint64_t l1)
+{
+	v->exit.u.mem.gpa = l1;
+	return false;
+}
+
 /* Without nested paging of L1's there is nobody to show the fault to: memory that the machine does not have costs L2 its life, not L1. */
 static bool npf(struct vcpu *v, struct svm_nested *n)
 {
@@ -106,11 +114,12 @@ static bool npf(struct vcpu *v, struct svm_nested *n)
 		case NPT_FILLED: break;
 		case NPT_L1: svm_nested_leave(v, CODE_NPF, info1, info2); break;
 		case NPT_APIC: apic_mmio(v); break;
+		case NPT_GUARD: return guarded(v, info2);
 		}
 		return true;
 	}
-	if (!asked(n, CODE_SHUTDOWN) || (n->b02->exit_info2 ^ VLAPIC_PA) < PAGE_SIZE)
-		return false; /* or the virtual APIC's page, which is L2's as well then */
+	if (!asked(n, CODE_SHUTDOWN) || (n->b02->exit_info2 ^ VLAPIC_PA) < PAGE_SIZE || guard_has(v->vm, n->b02->exit_info2))
+		return false; /* or the virtual APIC's page, which is L2's as well then, or a debugger's */
 	svm_nested_leave(v, CODE_SHUTDOWN, 0, 0);
 	return true;
 }

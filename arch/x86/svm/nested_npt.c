@@ -6,6 +6,7 @@
 #include "arch/x86/svm/nested.h"
 #include "vmm/cpuid.h"
 #include "vmm/gmem.h"
+#include "vmm/guard.h"
 #include "vmm/walk.h"
 
 #define LARGE (1ull << 21)
@@ -120,12 +121,17 @@ enum npt_fault svm_npt_fault(struct vcpu *v, struct svm_nested *n, uint64_t *inf
 		return NPT_L1;
 	}
 	set_ad(v, &r, pae, access & WALK_W);
+	if ((access & WALK_I) && guard_closed(v->vm, l1)) {
+		*info2 = l1;
+		return NPT_GUARD;
+	}
 	leaf = leaf_of(v, &r, pae, n->b01->efer & EFER_NXE, access & WALK_W);
-	large = r.size >= LARGE && ((v->vm->ram_hpa & (LARGE - 1)) == 0) && gmem_ptr(v->vm, (struct gpa){ l1 & ~(LARGE - 1) }, LARGE);
+	large = r.size >= LARGE && !guard_within(v->vm, l1) && ((v->vm->ram_hpa & (LARGE - 1)) == 0) &&
+		gmem_ptr(v->vm, (struct gpa){ l1 & ~(LARGE - 1) }, LARGE);
 	if (large)
 		leaf |= v->be->slat->large | (v->vm->ram_hpa + (l1 & ~(LARGE - 1)));
 	else
-		leaf |= v->vm->ram_hpa + l1;
+		leaf = guard_leaf(v->vm, l1, leaf | (v->vm->ram_hpa + l1));
 	if (!map(v, n, gpa, leaf)) {
 		svm_npt_flush(v, n);
 		map(v, n, gpa, leaf);

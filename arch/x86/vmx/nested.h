@@ -183,8 +183,9 @@ void nvmx_ept_destroy(struct nvmx *n);
 void nvmx_ept_zap(struct nvmx *n);
 /* The shadow is of this EPTP from now on. */
 void nvmx_ept_use(struct nvmx *n, uint64_t eptp);
-/* An EPT violation of the nested guest: filled in; the guest hypervisor's, *reason and *qual; or its tables lead to its APIC's page, data access. */
-enum ept_fault { EPT_FILLED, EPT_L1, EPT_APIC };
+/* An EPT violation of the nested guest: filled in; the guest hypervisor's, *reason and *qual; its tables lead to its APIC's page, data access;
+ * or a fetch from a page that a debugger guards: *qual is its address in the guest hypervisor's memory. */
+enum ept_fault { EPT_FILLED, EPT_L1, EPT_APIC, EPT_GUARD };
 enum ept_fault nvmx_ept_fill(struct vcpu *v, struct nvmx *n, uint64_t gpa, uint64_t hw_qual, uint32_t *reason, uint64_t *qual);
 /* vmm/nested.h: phys */
 bool nvmx_phys(struct vcpu *v, uint64_t *pa);

@@ -5,6 +5,7 @@
 #include "arch/x86/vmx/nested.h"
 #include "vmm/cpuid.h"
 #include "vmm/gmem.h"
+#include "vmm/guard.h"
 #include "vmm/walk.h"
 
 #define EPT_R 1ull
@@ -148,9 +149,15 @@ enum ept_fault nvmx_ept_fill(struct vcpu *v, struct nvmx *n, uint64_t gpa, uint6
 		*qual = violation(hw_qual, access & ~w.rights ? w.rights : 0);
 		return EPT_L1;
 	}
+	if ((access & EPT_X) && guard_closed(v->vm, w.pa)) {
+		*qual = w.pa;
+		return EPT_GUARD;
+	}
 	base = w.pa & ~0x1fffffull;
-	large = w.size >= 1ull << 21 && gmem_ptr(v->vm, (struct gpa){ base }, 1ull << 21) && !(v->vm->ram_hpa & 0x1fffff);
+	large = w.size >= 1ull << 21 && !guard_within(v->vm, base) && gmem_ptr(v->vm, (struct gpa){ base }, 1ull << 21) && !(v->vm->ram_hpa & 0x1fffff);
 	leaf = (v->vm->ram_hpa + (large ? base : w.pa & ~0xfffull)) | (large ? EPT_LARGE : 0) | w.rights | (uint64_t)MEMTYPE_WB << 3;
+	if (!large)
+		leaf = guard_leaf(v->vm, w.pa, leaf);
 	if (!map(n, gpa, leaf)) {
 		nvmx_ept_zap(n); /* all used: start again; what is needed comes back on demand */
 		map(n, gpa, leaf);

@@ -6,6 +6,7 @@
 #include "vmm/apic.h"
 #include "vmm/exits.h"
 #include "vmm/gmem.h"
+#include "vmm/guard.h"
 #include "vmm/run.h"
 
 /* ---- Exceptions ---- */
@@ -242,23 +243,28 @@ static void timer_account(struct nvmx *n)
 	n->timer_left = used < n->timer_left ? n->timer_left - used : 0;
 }
 
-/* An EPT violation with a shadow: filled in, or the guest hypervisor's. */
-static void ept_violation(struct vcpu *v, struct nvmx *n)
+/* An EPT violation with a shadow: filled in, or the guest hypervisor's. False: a debugger's, for the machine model, with the address in the guest hypervisor's memory. */
+static bool ept_violation(struct vcpu *v, struct nvmx *n)
 {
 	struct l1_exit x = as_hardware_says(v);
 
 	switch (nvmx_ept_fill(v, n, v->exit.u.mem.gpa, vmcs_read(VMCS_EXIT_QUALIFICATION), &x.reason, &x.qual)) {
 	case EPT_FILLED:
 		nvmx_timer_arm(v, n);
-		return;
+		return true;
 	case EPT_L1:
 		nvmx_leave(v, n, &x);
-		return;
+		return true;
 	case EPT_APIC:
 		nvmx_timer_arm(v, n);
 		apic_mmio(v);
-		return;
+		return true;
+	case EPT_GUARD:
+		nvmx_timer_arm(v, n);
+		v->exit.u.mem.gpa = x.qual;
+		return false;
 	}
+	return true; /* not reached */
 }
 
 bool nvmx_exit(struct vcpu *v)
@@ -282,11 +288,9 @@ bool nvmx_exit(struct vcpu *v)
 		nvmx_leave(v, n, &x);
 		return true;
 	}
-	if (v->exit.kind == EXITK_MEM && nvmx_ept(n)) {
-		ept_violation(v, n);
-		return true;
-	}
-	if (v->exit.kind == EXITK_MEM && (v->exit.u.mem.gpa ^ VLAPIC_PA) >= 4096) { /* as on SVM: nobody is there, and no tables of L1's to blame */
+	if (v->exit.kind == EXITK_MEM && nvmx_ept(n))
+		return ept_violation(v, n);
+	if (v->exit.kind == EXITK_MEM && (v->exit.u.mem.gpa ^ VLAPIC_PA) >= 4096 && !guard_has(v->vm, v->exit.u.mem.gpa)) { /* as on SVM: nobody is there, and no tables of L1's to blame */
 		nvmx_leave(v, n, &(struct l1_exit){ .reason = R_TRIPLE });
 		return true;
 	}

@@ -114,11 +114,13 @@ struct sw_ctl {
 	bool inject, mov_ss, intr_window, nmi_window, bus_lock_exit;
 	uint8_t inject_vector;
 	uint64_t pending; /* pending debug exceptions */
+	uint64_t slat;    /* the root of second-level tables, which fetches go through; 0: there are none */
+	bool ept;         /* of which format */
 };
 
 enum sw_exit_kind {
 	X_INTR, X_DB, X_ICEBP, X_DR, X_CPUID, X_HLT, X_HC, X_IO, X_MSR, X_CR, X_INVLPG, X_END, X_DEAD, X_INTR_WINDOW, X_NMI_WINDOW, X_BUS_LOCK,
-	X_PF, X_IRET, X_MOV_SS, X_INT3, X_SYSCALL, X_SYSRET, X_HANDLED /* ring3.h only */
+	X_FETCH /* cr2: guest-physical */, X_PF, X_IRET, X_MOV_SS, X_INT3, X_SYSCALL, X_SYSRET, X_HANDLED /* ring3.h only */
 };
 struct sw_exit {
 	uint8_t kind, len, dr, port_in;
@@ -139,6 +141,8 @@ void sw_record(struct sw_guest *g, enum rec_kind kind, unsigned n, uint64_t a, u
 uint32_t sw_msr_number(const struct gop *o);
 /* Guest mode until something exits. Registers and RIP are in g; live debug state is the guest's already. */
 void sw_guest_run(struct sw_guest *g, const struct sw_ctl *ctl, struct sw_exit *x);
+/* In guest mode before instruction i: the second-level tables do not let it be fetched. True: it exits (fetch.c). */
+bool sw_fetch_exits(const struct sw_guest *g, const struct sw_ctl *ctl, struct sw_exit *x, int i);
 
 /* ---- DEBUGCTL, branch records, address masks (debugctl.c) ---- */
 

@@ -501,7 +501,7 @@ void sw_guest_run(struct sw_guest *g, const struct sw_ctl *ctl, struct sw_exit *
 				return;
 			continue;
 		}
-		if (sw_ring3_fault(g, ctl, x, i))
+		if (sw_ring3_fault(g, ctl, x, i) || sw_fetch_exits(g, ctl, x, i))
 			return;
 		if (step(g, ctl, x, i, &pending)) {
 			g->exited_at = i + 1;

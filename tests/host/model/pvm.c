@@ -341,7 +341,7 @@ static bool trap_of(const struct sw_guest *g, const struct sw_exit *x, uint64_t 
 		return true;
 	case X_INT3: *vector = 3; return false;
 	case X_SYSCALL: *vector = PVM_TRAP_SYSCALL; return false;
-	case X_DR: case X_CPUID: case X_HLT: case X_IO: case X_MSR: case X_CR: case X_INVLPG: case X_END: case X_IRET: case X_MOV_SS: case X_SYSRET: break;
+	case X_DR: case X_CPUID: case X_HLT: case X_IO: case X_MSR: case X_CR: case X_INVLPG: case X_FETCH: case X_END: case X_IRET: case X_MOV_SS: case X_SYSRET: break;
 	case X_DEAD: case X_HANDLED: *vector = 0x30; return false;
 	}
 	*vector = 13;

@@ -112,6 +112,7 @@ static struct sw_ctl control(const struct vmcb *b, const struct cached *k)
 	ctl.inject_vector = (uint8_t)b->event_inj;
 	ctl.mov_ss = b->int_state & VMCB_INT_SHADOW;
 	ctl.intr_window = b->vintr & VMCB_V_IRQ;
+	ctl.slat = b->n_cr3;
 	return ctl;
 }
 
@@ -131,6 +132,11 @@ static void decode_to(struct vmcb *b, const struct sw_guest *g, const struct sw_
 	case X_HC: b->exit_code = 0x81; break;
 	case X_MSR: b->exit_code = 0x7c; b->exit_info1 = x->write; break;
 	case X_CR: b->exit_code = 0x10u + x->dr; b->exit_info1 = 1ull << 63; break; /* EAX */
+	case X_FETCH:
+		b->exit_code = 0x400;
+		b->exit_info1 = 1ull << 32 | 0x15; /* the final address; protection, user, fetch */
+		b->exit_info2 = x->cr2;
+		return;
 	case X_INVLPG: b->exit_code = 0x79; b->exit_info1 = g->r[0]; break;
 	case X_IO:
 		b->exit_code = 0x7b;

@@ -159,6 +159,8 @@ static struct sw_ctl control(const uint64_t *f)
 	ctl.intr_window = f[VMCS_PROC_CTL] & PROC_INTR_WINDOW;
 	ctl.nmi_window = f[VMCS_PROC_CTL] & PROC_NMI_WINDOW;
 	ctl.bus_lock_exit = (f[VMCS_PROC_CTL] & PROC_SECONDARY) && (f[VMCS_PROC2_CTL] & PROC2_BUS_LOCK);
+	ctl.slat = f[VMCS_EPTP];
+	ctl.ept = true;
 	ctl.debugctl_open = !(bitmap[0x1d9 / 8] >> 0x1d9 % 8 & 1);
 	return ctl;
 }
@@ -193,6 +195,13 @@ static void decode_to(uint64_t *f, const struct sw_exit *x)
 	case X_HC: f[VMCS_EXIT_REASON] = 18; return;
 	case X_CR: f[VMCS_EXIT_REASON] = 28; f[VMCS_EXIT_QUALIFICATION] = x->dr; return; /* MOV to, EAX */
 	case X_INVLPG: f[VMCS_EXIT_REASON] = 14; return;
+	case X_FETCH:
+		f[VMCS_EXIT_REASON] = 48;
+		f[VMCS_EXIT_QUALIFICATION] = 1u << 2 | 3u << 3 | 3u << 7; /* a fetch, of what may be read and written; the linear address is told, and was translated */
+		f[VMCS_GUEST_PA] = x->cr2;
+		f[VMCS_GUEST_LINEAR] = x->cr2;
+		f[VMCS_GUEST_RFLAGS] |= 0x10000; /* SDM "Saving RIP, RSP, RFLAGS, and SSP" */
+		return;
 	case X_MSR: f[VMCS_EXIT_REASON] = x->write ? 32 : 31; return;
 	case X_IO:
 		f[VMCS_EXIT_REASON] = 30;
