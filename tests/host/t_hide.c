@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "arch/x86/def/hypercall.h"
+#include "arch/x86/def/cr.h"
 #include "arch/x86/def/pte.h"
 #include "both.h"
 #include "model/tlb.h"
@@ -10,6 +11,7 @@
 #include "vmm/gdb/gdb.h"
 #include "vmm/gdb/packet.h"
 #include "vmm/gdb/session.h"
+#include "vmm/gdb/swbreak.h"
 #include "vmm/guard.h"
 
 enum on { ON_VMX, ON_SVM, ON_PVM };
@@ -321,4 +323,35 @@ EACH(Z07_seen)
 	tap_ok(line.int3 > 0, called(on, "Z07.seen"), "with `monitor hide off` it is a byte in the guest's memory");
 	tap_ok(memcmp(line.before, m.vm[0]->ram + 0x1000, sizeof(line.before)) == 0, called(on, "Z07.seen.back"), "which is the guest's own again");
 	finish(&m, on, "Z07.seen.stops", NULL, 0);
+}
+
+/* One byte by two linear addresses: each is a breakpoint of its own, and the byte is the guest's again when the last is gone. */
+TEST(Z07_aliases)
+{
+	static const struct gop ops[] = { { G_CPUID } };
+	static const uint64_t tables[][2] = { { 0x10000, 0x11003 }, { 0x11000, 0x12003 }, { 0x12000, 0x13003 }, { 0x13000 + 5 * 8, 0x5003 }, { 0x13000 + 6 * 8, 0x5003 } };
+	struct machine m;
+	struct vcpu *v;
+	uint8_t *at;
+
+	if (tap_instead || !machine_start(&m, true, full(true)) || !(v = machine_add(&m, OPS(ops), OPS(show_all))))
+		return;
+	at = v->vm->ram + 0x5010;
+	for (unsigned i = 0; i < sizeof(tables) / sizeof(tables[0]); i++)
+		memcpy(v->vm->ram + tables[i][0], &tables[i][1], 8);
+	vcpu_need(v, VST_CR | VST_CS | VST_MSR);
+	v->st.cr0 |= CR0_PG | CR0_PE;
+	v->st.cr3 = 0x10000;
+	v->st.cr4 |= CR4_PAE;
+	v->st.efer |= EFER_LMA | EFER_LME;
+	*at = 0x90;
+	swbreak_hidden = false;
+	tap_ok(swbreak_set(v, 0x5010) && swbreak_set(v, 0x6010) && *at == 0xcc, "Z07.alias.set", "an INT3 by two addresses");
+	swbreak_clear(v, 0x5010);
+	tap_ok(*at == 0xcc && swbreak_at(v, 0x6010), "Z07.alias.left", "without the first it is still there");
+	swbreak_write(at, (const uint8_t *)"\x91", 1);
+	swbreak_clear(v, 0x6010);
+	tap_eq(*at, 0x91, "Z07.alias.byte", "without the second the byte is what was written last");
+	swbreak_hidden = true;
+	machine_stop(&m);
 }

@@ -56,24 +56,28 @@ static bool apply(struct vm *vm)
 
 static void restore(struct swbreak *b)
 {
-	if (!b->hidden && *b->at == INT3)
-		*b->at = b->saved; /* else the guest has loaded something else */
+	uint8_t *at = b->at;
+
 	b->at = NULL;
+	if (!b->hidden && *at == INT3 && !find(at)) /* not by another address, too */
+		*at = b->saved; /* else the guest has loaded something else */
 }
 
 bool swbreak_set(struct vcpu *v, uint64_t lin)
 {
 	uint8_t *p = peek_ptr(v, lin, 1);
-	struct swbreak *b;
+	struct swbreak *b, *same;
 
 	if (!p)
 		return false;
-	if (find(p))
-		return true;
+	for (unsigned i = 0; i < SWBREAK_MAX; i++)
+		if (table[i].at == p && table[i].lin == lin)
+			return true;
 	b = find(NULL);
 	if (!b)
 		return false;
-	*b = (struct swbreak){ .at = p, .lin = lin, .vm = v->vm, .saved = *p, .hidden = swbreak_hidden };
+	same = find(p);
+	*b = (struct swbreak){ .at = p, .lin = lin, .vm = v->vm, .saved = same ? same->saved : *p, .hidden = same ? same->hidden : swbreak_hidden };
 	if (!b->hidden)
 		*p = INT3;
 	if (apply(v->vm))
@@ -121,11 +125,14 @@ void swbreak_hide(const uint8_t *p, uint8_t *copy, size_t n)
 void swbreak_write(uint8_t *p, const uint8_t *from, size_t n)
 {
 	for (size_t i = 0; i < n; i++) {
-		struct swbreak *b = find(p + i);
+		bool patched = false;
 
-		if (b && !b->hidden && p[i] == INT3)
-			b->saved = from[i];
-		else
+		for (unsigned k = 0; k < SWBREAK_MAX; k++)
+			if (table[k].at == p + i && !table[k].hidden && p[i] == INT3) {
+				table[k].saved = from[i];
+				patched = true;
+			}
+		if (!patched)
 			p[i] = from[i];
 	}
 }
