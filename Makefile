@@ -10,6 +10,14 @@ OBJCOPY := objcopy
 OBJDUMP := objdump
 B := build
 
+# V=1: each command in full; else a line for each file, and what a compiler says of it. -s: not even that.
+# -n, -q, -t: nothing is to run. make runs lines with `+` or $(MAKE) all the same, so those ask DRY.
+V ?=
+FLAGS := $(filter-out -%,$(firstword $(MAKEFLAGS)))
+DRY := $(strip $(foreach flag,n q t,$(findstring $(flag),$(FLAGS))))
+Q := $(if $(filter-out 0,$(V))$(DRY),,@)
+say = $(if $(Q),$(if $(findstring s,$(FLAGS)),,@printf '  %-7s %s\n' $(1) $@))
+
 # Everything in these folders is drover; a file is built because it is there.
 DIRS := boot arch/lib arch/x86 arch/x86/svm arch/x86/vmx arch/x86/pvm vmm vmm/dev vmm/gdb drivers
 C_SRCS := $(sort $(wildcard $(addsuffix /*.c,$(DIRS))))
@@ -51,20 +59,25 @@ FORCE:
 $(OBJS): Makefile $(B)/.cc
 $(B)/%.o: %.c
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) -c -o $@ $<
+	$(call say,CC)
+	$(Q)$(CC) $(CFLAGS) -c -o $@ $<
 $(B)/%.S.o: %.S
 	@mkdir -p $(@D)
-	$(CC) $(ASFLAGS) -c -o $@ $<
+	$(call say,AS)
+	$(Q)$(CC) $(ASFLAGS) -c -o $@ $<
 
 $(B)/drover.sym.elf: $(OBJS) linker.ld
-	$(LD) -nostdlib -static -z max-page-size=4096 -z noexecstack --build-id=none --no-warn-rwx-segments -T linker.ld -o $@ $(OBJS)
+	$(call say,LD)
+	$(Q)$(LD) -nostdlib -static -z max-page-size=4096 -z noexecstack --build-id=none --no-warn-rwx-segments -T linker.ld -o $@ $(OBJS)
 
 # Loaders that know multiboot 1 only want a 32-bit file: the same segments, at the same physical addresses.
 $(B)/drover.elf: $(B)/drover.sym.elf
-	$(OBJCOPY) --strip-all -O elf32-i386 $< $@
+	$(call say,OBJCOPY)
+	$(Q)$(OBJCOPY) --strip-all -O elf32-i386 $< $@
 
 $(B)/drover.dis: $(B)/drover.sym.elf
-	$(OBJDUMP) -d --no-show-raw-insn $< > $@
+	$(call say,OBJDUMP)
+	$(Q)$(OBJDUMP) -d --no-show-raw-insn $< > $@
 disasm: $(B)/drover.dis
 
 # One hybrid image: CD and USB stick, BIOS and UEFI.
@@ -74,9 +87,10 @@ DROVER_CMDLINE ?=
 GUEST_CMDLINE ?= vm=guest lab mem=64 --
 # Other command lines than the last time's: built again.
 $(B)/drover.iso: $(B)/drover.elf $(B)/guest.elf boot/mkiso.sh $(if $(filter command environment,$(origin DROVER_CMDLINE) $(origin GUEST_CMDLINE)),FORCE)
-	BARE=$(B)/guest.elf boot/mkiso.sh $@ $(B)/drover.elf "$(DROVER_CMDLINE)" $(B)/guest.elf "$(GUEST_CMDLINE)"
+	$(call say,ISO)
+	$(Q)BARE=$(B)/guest.elf boot/mkiso.sh $@ $(B)/drover.elf "$(DROVER_CMDLINE)" $(B)/guest.elf "$(GUEST_CMDLINE)"
 $(B)/drover-usb.img: $(B)/drover.iso
-	cp $< $@
+	$(Q)cp $< $@
 	@echo "$@: write it to a stick with  dd if=$@ of=/dev/sdX bs=4M conv=fsync"
 
 clean:

@@ -75,7 +75,11 @@ static struct uart gdb_uart;
 
 static int gdb_take(void)
 {
-	return uart_take(&gdb_uart);
+	int c = uart_take(&gdb_uart);
+
+	if (c >= 0)
+		gdb_uart.dead = false; /* somebody reads again */
+	return c;
 }
 
 static void gdb_send(const char *s, size_t n)

@@ -34,7 +34,8 @@ struct backend {
 	unsigned dbg_caps;    /* DBG_CAP_* */
 	/* Which of DBG_FEAT_GIVEN a guest can have on this CPU. feat: DBG_FEAT_* of the hardware. */
 	unsigned (*dbg_given)(const struct cpu *c, unsigned feat);
-	/* A last-branch record MSR of this vcpu, which is loaded and has DBG_FEAT_LBR. False: #GP(0), no such MSR or value. */
+	/* The next three: NULL where no guest can have DBG_FEAT_LBR.
+	 * A last-branch record MSR of this vcpu, which is loaded and has DBG_FEAT_LBR. False: #GP(0), no such MSR or value. */
 	bool (*lbr)(struct vcpu *v, uint32_t msr, bool write, uint64_t *val);
 	/* All of them, in an order of the backend's own: into (save) or from array[SNAPSHOT_LBR_MAX]. Returns how many there are. What the CPU refuses is left 0. */
 	unsigned (*lbr_state)(struct vcpu *v, uint64_t *array, bool restore);
@@ -43,7 +44,8 @@ struct backend {
 	const struct nested_ops *nested; /* NULL: a guest cannot be a hypervisor */
 	uint32_t guest_feature; /* HC_FEATURE_SVM, HC_FEATURE_VMX or HC_FEATURE_PVM */
 	const struct slat_format *slat; /* NULL: no second-level tables */
-	bool ring3;             /* the guest's kernel runs in ring 3: 64-bit guests only, which start so, by the image's note; less CPUID */
+	/* Made of DBG_CAP_RING3 in dbg_caps. The guest's kernel runs in ring 3: 64-bit guests only, which start so, by the image's note; less CPUID. */
+	bool ring3;
 
 	/* Can this CPU run it? On a refusal the reason names the missing thing ("VMX: CPU lacks unrestricted guest"). Changes nothing.
 	 * fault: the `fault=` option or NULL (test doubles at the MSR level). */
@@ -71,7 +73,7 @@ struct backend {
 	void (*emulate)(struct vcpu *v);
 	/* Fill groups of v->st (and dbg.vm_dr6/vm_dr7 for VST_DBG) from the control block. */
 	void (*fetch)(struct vcpu *v, uint32_t groups);
-	/* The same without changing v: what the last exit left there, or the last commit. For the trace. */
+	/* The same without changing v: what the last exit left there, or the last commit. For the trace. Never NULL; 0 for what the backend does not have. */
 	void (*dbg_now)(const struct vcpu *v, struct dbg_now *now);
 	/* Flush this VM's guest-physical translations before its next entry. */
 	void (*flush)(struct vm *vm);

@@ -199,6 +199,7 @@ void debugger_step(struct vcpu *v, bool on)
 {
 	v->debugger.step = on;
 	v->event_pending = true; /* what has waited, or has to wait from now on */
+	vcpu_dirty(v, VST_CTL);
 	update(v);
 }
 
@@ -255,6 +256,20 @@ void debugger_before(struct vcpu *v)
 	for (unsigned i = 0; i < DEBUGGER_BPS; i++)
 		if (d->bp[i].owner && d->bp[i].slot < 0 && !is_exec(&d->bp[i]))
 			d->bp[i].value = value_at(v, &d->bp[i]);
+}
+
+void debugger_armed(struct vcpu *v)
+{
+	struct vcpu_debugger *d = &v->debugger;
+
+	if (d->stepping)
+		return;
+	debugger_fit(v);
+	if (!d->stepping)
+		return;
+	debugger_before(v);
+	d->over = true; /* MOV DR is */
+	this_cpu()->slice_end_tsc = 0;
 }
 
 /* An instruction that exits and is carried out by a handler moves RIP, or counts RCX down. */

@@ -38,6 +38,8 @@ bool debugger_guard(struct vcpu *v, const uint64_t *gpa, unsigned nr);
 void debugger_fit(struct vcpu *v);
 /* Slots that were hit, as a mask. Returns those that are not gdb's; gdb's become a stop. */
 uint32_t debugger_hit(struct vcpu *v, uint32_t hits);
+/* The guest has written a debug register: who loses a slot by that is looked for from the next instruction on. */
+void debugger_armed(struct vcpu *v);
 /* Before an entry that is a step, and behind each handler while it is stepped. */
 void debugger_before(struct vcpu *v);
 void debugger_boundary(struct vcpu *v);

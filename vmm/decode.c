@@ -27,10 +27,10 @@ static bool prefixes(struct cursor *c, struct decoded *d, uint8_t *b)
 		if (!next(c, b))
 			return false;
 		switch (*b) {
-		case 0x26: d->seg = SEG_ES; break;
-		case 0x2e: d->seg = SEG_CS; break;
-		case 0x36: d->seg = SEG_SS; break;
-		case 0x3e: d->seg = SEG_DS; break;
+		case 0x26: case 0x2e: case 0x36: case 0x3e:
+			if (c->mode != DECODE_64) /* nothing there: not even the end of an FS before it */
+				d->seg = *b == 0x26 ? SEG_ES : *b == 0x2e ? SEG_CS : *b == 0x36 ? SEG_SS : SEG_DS;
+			break;
 		case 0x64: d->seg = SEG_FS; break;
 		case 0x65: d->seg = SEG_GS; break;
 		case 0x66: c->opsize = true; break;

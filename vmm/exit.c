@@ -33,7 +33,7 @@ static __attribute__((noinline)) void exit_hlt(struct vcpu *v)
 	apic_tick(v, rdtsc());
 	if (anything_wakes(v))
 		return;
-	if (run_peer(v) || run_timer_wakes(v)) {
+	if (run_peer(v) || run_frozen_peer(v) || run_timer_wakes(v)) {
 		v->halted = true;
 		vcpu_leave(v);
 		return;

@@ -40,6 +40,8 @@ static void emulate(struct vcpu *v, const struct operands *o, const struct dbg_c
 	} else if (dbg_mov_to_dr(&v->dbg, o->dr, ctx, v->r[o->gpr]) != DBG_OK) {
 		vcpu_raise(v, VEC_GP, true, 0);
 		return;
+	} else if (v->debugger.nr) {
+		debugger_armed(v);
 	}
 	vcpu_skip(v, o->len);
 }

@@ -4,6 +4,7 @@
 
 #include "arch/x86/def/cr.h"
 #include "arch/x86/def/exitcode.h"
+#include "arch/x86/def/pte.h"
 #include "vmm/backend.h"
 #include "vmm/bus.h"
 #include "vmm/fetch.h"
@@ -53,11 +54,17 @@ struct string_io {
 	bool in;
 };
 
-static struct gva string_address(struct vcpu *v, const struct string_io *s)
+/* Where the next element is. False: at no canonical address, #GP(0) is queued; never #SS(0), since 64-bit mode knows no override by SS. Hardware's exits come
+ * before that fault. */
+static bool string_address(struct vcpu *v, struct string_io *s)
 {
 	uint8_t seg = s->in ? SEG_ES : s->d.seg == DECODE_NO_SEG ? SEG_DS : s->d.seg; /* INS takes no override */
 
-	return fetch_linear(v, seg, v->r[s->index] & s->mask);
+	s->at = fetch_linear(v, seg, v->r[s->index] & s->mask);
+	if (!vcpu_long64(v) || (is_canonical(s->at.v) && is_canonical(s->at.v + v->exit.u.io.size - 1)))
+		return true;
+	vcpu_raise(v, VEC_GP, true, 0);
+	return false;
 }
 
 /* One element. The memory side may fault, so it comes first on INS too; the port is touched once. */
@@ -137,7 +144,8 @@ static __attribute__((noinline)) void string_io(struct vcpu *v)
 		vcpu_skip(v, s.d.len);
 		return;
 	}
-	s.at = string_address(v, &s);
+	if (!string_address(v, &s))
+		return;
 	n = batch_size(v, &s, size);
 	if (n > 1)
 		n = transfer_batch(v, &s, n, &st);

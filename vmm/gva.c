@@ -2,6 +2,7 @@
 /* Guest-linear memory over walk.c and gmem.c. */
 #include "vmm/gva.h"
 
+#include "arch/x86/dbg.h"
 #include "arch/x86/def/cr.h"
 #include "arch/x86/def/pte.h"
 #include "vmm/backend.h"
@@ -46,12 +47,26 @@ static enum walk_mode mode_of(const struct vcpu_state *st)
 	return st->efer & EFER_LMA ? WALK_4LEVEL : WALK_PAE;
 }
 
+/* A guest in ring 3 has no pages in the host's range, whatever its tables say there (P21): software finds what hardware would. Nor where bits 47:0 alone lead. */
+static bool not_the_guests(const struct vcpu *v, struct gva a, uint32_t access, struct walk_result *r)
+{
+	if (!v->be->ring3 || (is_canonical(a.v) && a.v < DBG_RING3_HOST_BASE))
+		return false;
+	r->nr = 0;
+	r->error = access & (WALK_W | WALK_U);
+	if ((access & WALK_I) && ((v->st.efer & EFER_NXE) || (v->st.cr4 & CR4_SMEP)))
+		r->error |= WALK_I;
+	return true;
+}
+
 bool gva_walk(struct vcpu *v, struct gva a, uint32_t access, struct walk_result *r)
 {
 	const struct vcpu_state *st = &v->st;
 	struct walk_req q;
 
 	vcpu_need(v, VST_CR);
+	if (not_the_guests(v, a, access, r))
+		return false;
 	q = (struct walk_req){
 		.va = a.v, .cr3 = st->cr3, .mode = (uint8_t)mode_of(st), .pse = st->cr4 & CR4_PSE, .nxe = st->efer & EFER_NXE,
 		.wp = st->cr0 & CR0_WP, .smep = st->cr4 & CR4_SMEP, .smap = (st->cr4 & CR4_SMAP) && !(v->rflags & RFLAGS_AC),

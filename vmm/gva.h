@@ -6,7 +6,8 @@
 #include "vmm/gmem.h"
 #include "vmm/walk.h"
 
-/* Where does the guest's code or data at a linear address lie? access: WALK_W, WALK_U, WALK_I. False: r->error is the #PF code. */
+/* Where does the guest's code or data at a linear address lie? access: WALK_W, WALK_U, WALK_I. False: r->error is the #PF code; of a page that is not there for
+ * what is the host's under a backend with be->ring3. Whether an address is canonical the caller has asked: that is another fault. */
 bool gva_walk(struct vcpu *v, struct gva a, uint32_t access, struct walk_result *r);
 /* The accessed and dirty bits that an access through the entries of that walk sets. */
 void gva_set_ad(struct vcpu *v, const struct walk_result *r, bool write);

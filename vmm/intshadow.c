@@ -26,7 +26,7 @@ static void open_shadow(struct vcpu *v, uint8_t shadow, uint32_t held)
 
 static bool sti(struct vcpu *v)
 {
-	if (vcpu_cpl(v) > (v->rflags >> 12 & 3))
+	if (vcpu_cpl(v) > vcpu_iopl(v))
 		return false;
 	vcpu_skip(v, 1); /* a step behind it is due at once: STI holds back interrupts only */
 	v->rflags |= RFLAGS_IF;

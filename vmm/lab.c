@@ -97,7 +97,7 @@ static uint64_t inject(struct vcpu *v, uint64_t what, uint64_t vector)
 static uint64_t yield(struct vcpu *v)
 {
 	if (!run_peer(v))
-		return HC_ENODEV;
+		return run_frozen_peer(v) ? 0 : HC_ENODEV;
 	vcpu_leave(v);
 	return 0;
 }

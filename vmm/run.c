@@ -195,31 +195,33 @@ static __attribute__((noinline)) void ask_debuggers(struct vcpu *v)
 		return;
 	account(v, rdtsc());
 	while (gdb_turn(v)) {
-		v->since_tsc = rdtsc();
 		if (!v->debugger.step || v->stopped || v->halted || v->debugger.frozen || !step_software(v))
-			return;
+			break;
 		debugger_stepped(v);
 	}
+	v->since_tsc = rdtsc();
 }
 
 static __attribute__((noinline)) void begin(struct vcpu *v, struct cpu *c)
 {
 	v->leave = false;
-	v->since_tsc = rdtsc();
-	apic_tick(v, v->since_tsc);
-	new_slice(v, c, v->since_tsc);
-	run_timer(v);
 	if (!v->started) {
 		v->started = true;
 		log_printf("drover: vm %s: first entry tsc=%lu\n", v->vm->name, rdtsc());
 		if (gdb_on)
 			gdb_begin(v);
 	}
+	v->since_tsc = rdtsc(); /* not the time that gdb took */
+	apic_tick(v, v->since_tsc);
+	new_slice(v, c, v->since_tsc);
+	run_timer(v);
 }
 
 static __attribute__((noinline)) void run_vcpu(struct vcpu *v, struct cpu *c)
 {
 	begin(v, c);
+	if (v->leave)
+		return; /* gdb has ended or frozen it before its first entry */
 	for (;;) {
 		irq_disable();
 		run_once(v, c);
@@ -276,7 +278,7 @@ static __attribute__((noinline)) struct vcpu *wait_for_timer(struct vcpu *v)
 		do {
 			if (can_run(p, start))
 				return p;
-			if (!p->stopped && run_timer_wakes(p) && p->apic.expiry < due)
+			if (!p->stopped && !p->debugger.frozen && run_timer_wakes(p) && p->apic.expiry < due)
 				due = p->apic.expiry;
 			p = p->peer;
 		} while (p != v);
@@ -289,11 +291,32 @@ static __attribute__((noinline)) struct vcpu *wait_for_timer(struct vcpu *v)
 			start += gdb_idle(v);
 		gone = rdtsc() - start;
 		do {
-			p->run_tsc += p->stopped ? 0 : gone;
+			p->run_tsc += p->stopped || p->debugger.frozen ? 0 : gone;
 			check_budget(p);
 			p = p->peer;
 		} while (p != v);
 	}
+}
+
+bool run_frozen_peer(struct vcpu *v)
+{
+	for (struct vcpu *p = v->peer; p != v; p = p->peer)
+		if (!p->stopped && p->debugger.frozen)
+			return true;
+	return false;
+}
+
+/* Nobody can run but those that gdb holds: they go on, so that no guest ends for gdb's sake. False: there are none. */
+static bool thaw(struct vcpu *v)
+{
+	bool any = v->debugger.frozen || run_frozen_peer(v);
+	struct vcpu *p = v;
+
+	do {
+		p->debugger.frozen = false;
+		p = p->peer;
+	} while (p != v);
+	return any;
 }
 
 /* What hardware does not switch per entry changes hands here, and only when the vcpu changes (rule H15). */
@@ -333,6 +356,8 @@ void run_group(struct vcpu *first, struct cpu *c)
 		next = run_peer(v);
 		if (!next && (v->stopped || v->halted || v->debugger.frozen)) {
 			next = wait_for_timer(v);
+			if (!next && thaw(v))
+				next = wait_for_timer(v);
 			if (!next)
 				break;
 		}

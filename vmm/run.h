@@ -36,5 +36,7 @@ bool run_timer_wakes(const struct vcpu *v);
 
 /* Another vcpu of the group that can run, or NULL. */
 struct vcpu *run_peer(struct vcpu *v);
+/* Is there one that could if gdb did not hold it? */
+bool run_frozen_peer(struct vcpu *v);
 
 #endif

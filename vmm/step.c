@@ -261,8 +261,7 @@ void step_enter(struct vcpu *v)
 
 /* ---- Behind the exit ---- */
 
-/* PUSHF has put the hidden TF on the stack, where nobody has looked yet. */
-static void clear_pushed_tf(struct vcpu *v)
+void step_clear_pushed_tf(struct vcpu *v)
 {
 	uint64_t a;
 	uint8_t b;
@@ -287,8 +286,7 @@ static void leave_kicked(struct vcpu *v)
 	record(v, v->rip, true);
 }
 
-/* The B bits that are causes of their own. An exec breakpoint that matches behind the step is the next instruction's, which will find it, unless RF is set. */
-static uint32_t data_hits(const struct vcpu *v, uint32_t payload)
+uint32_t step_data_hits(const struct vcpu *v, uint32_t payload)
 {
 	uint64_t dr7 = dbg_eff_dr7(&v->dbg);
 	uint32_t data = 0;
@@ -307,7 +305,7 @@ static bool completed(struct vcpu *v, struct dbg_record *r)
 	bool branch_only = v->dbg.soft && (v->dbg.debugctl & DEBUGCTL_BTF);
 
 	if (s->kind == FLOW_PUSHF && s->hidden)
-		clear_pushed_tf(v);
+		step_clear_pushed_tf(v);
 	if (s->kind != FLOW_POPF && s->kind != FLOW_IRET && s->hidden) /* these have loaded the guest's */
 		v->rflags &= ~RFLAGS_TF;
 	if (s->taken)
@@ -315,7 +313,7 @@ static bool completed(struct vcpu *v, struct dbg_record *r)
 	if (!s->hidden && (!branch_only || s->taken)) /* A30 */
 		payload |= r->payload & (uint32_t)DR6_BS;
 	else
-		payload = (payload & ~(uint32_t)DR6_B_ALL) | data_hits(v, payload);
+		payload = (payload & ~(uint32_t)DR6_B_ALL) | step_data_hits(v, payload);
 	if (s->lock)
 		payload |= (uint32_t)DR6_BLD; /* A33 */
 	r->payload = payload;

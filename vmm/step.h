@@ -19,4 +19,10 @@ bool step_software(struct vcpu *v);
 void step_enter(struct vcpu *v);
 void step_leave(struct vcpu *v);
 
+/* Behind a step whose TF was hidden. PUSHF has put that on the stack, where nobody has looked yet: taken off there. */
+void step_clear_pushed_tf(struct vcpu *v);
+/* The B bits of its payload that are causes of their own, and no others. An exec breakpoint that matches behind the step is the next instruction's, which will
+ * find it, unless RF is set. */
+uint32_t step_data_hits(const struct vcpu *v, uint32_t payload);
+
 #endif

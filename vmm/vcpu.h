@@ -242,6 +242,11 @@ static inline bool vcpu_long64(struct vcpu *v)
 	return (v->st.efer & 0x400) && (v->st.seg[SEG_CS].ar & 0x2000); /* EFER.LMA, CS.L */
 }
 
+static inline unsigned vcpu_iopl(const struct vcpu *v)
+{
+	return (unsigned)(v->rflags >> 12 & 3);
+}
+
 static inline unsigned vcpu_cpl(struct vcpu *v)
 {
 	if (*v->live.cpl <= 3 && !(v->st_dirty & VST_CS))

@@ -8,9 +8,6 @@
 
 #define DESC_KCODE 0x00af9b000000ffffull /* L, P, DPL 0, accessed: hardware never has to write to the GDT */
 #define DESC_KDATA 0x00cf93000000ffffull
-#define DESC_UCODE32 0x00cffb000000ffffull
-#define DESC_UDATA 0x00cff3000000ffffull
-#define DESC_UCODE 0x00affb000000ffffull
 #define TSS_TYPE_AVAIL 0x89ull
 
 static struct cpu_area area0 __attribute__((section(".bss.cpu_area")));
@@ -43,9 +40,6 @@ void gdt_init(struct cpu *c)
 	a->gdt[0] = 0;
 	a->gdt[GDT_KCODE / 8] = DESC_KCODE;
 	a->gdt[GDT_KDATA / 8] = DESC_KDATA;
-	a->gdt[GDT_UCODE32 / 8] = DESC_UCODE32;
-	a->gdt[GDT_UDATA / 8] = DESC_UDATA;
-	a->gdt[GDT_UCODE / 8] = DESC_UCODE;
 	set_tss_descriptor(a);
 	gdt_load(&ptr, GDT_KCODE, GDT_KDATA);
 	ltr(GDT_TSS);

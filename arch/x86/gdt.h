@@ -6,20 +6,24 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "arch/x86/def/seg.h"
 #include "arch/x86/percpu.h"
 #include "arch/x86/pmem.h"
 
-/* Selectors. The order from 0x18 on is what SYSRET wants (32-bit code, data, 64-bit code). */
+/* Selectors. The host has no user mode; what runs in ring 3 under PVM has a GDT of its own (arch/x86/pvm/pvm.h). */
 #define GDT_KCODE 0x08
 #define GDT_KDATA 0x10
-#define GDT_UCODE32 0x18
-#define GDT_UDATA 0x20
-#define GDT_UCODE 0x28
-#define GDT_TSS 0x30
-#define GDT_ENTRIES 8
+#define GDT_TSS 0x18 /* two entries */
+#define GDT_ENTRIES 5
 
 /* IST numbers (1-7 in hardware). One stack each: these four can arrive while another of them is being handled. */
 enum { IST_NONE = 0, IST_DB = 1, IST_NMI = 2, IST_DF = 3, IST_MC = 4, IST_NR = 4 };
+
+/* The stack of a vector (below 256) in the host's IDT and in PVM's. */
+static inline uint8_t gdt_ist_of(unsigned vector)
+{
+	return vector == VEC_DB ? IST_DB : vector == VEC_NMI ? IST_NMI : vector == VEC_DF ? IST_DF : vector == VEC_MC ? IST_MC : IST_NONE;
+}
 
 struct __attribute__((packed)) tss {
 	uint32_t reserved0;

@@ -79,6 +79,17 @@ static void map_image(const uint8_t *start, const uint8_t *end, uint64_t flags)
 		map((uint64_t)(uintptr_t)p, image_pa(p), 1, flags);
 }
 
+bool paging_hang(uint64_t va, uint64_t table)
+{
+	uint64_t *e = entry_at(va, 3);
+
+	if (e == NULL)
+		return false;
+	assert(*e == 0 || (*e & PTE_ADDR) == table);
+	*e = table | PTE_P | PTE_W | PTE_A;
+	return true;
+}
+
 /* What the image wants write-protected: boot code, text, rodata. */
 static bool is_read_only(uint64_t pa)
 {

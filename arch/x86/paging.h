@@ -19,6 +19,9 @@ void paging_init(uint64_t ram_end, bool (*is_ram)(uint64_t pa));
 /* Makes [pa, pa + len) reachable by phys_to_virt: for devices above 4 GiB. UC-. False: out of memory. */
 bool paging_map_device(uint64_t pa, uint64_t len);
 
+/* Hangs a table of 2 MiB entries, of physical address `table`, in for the 1 GiB at va, where nothing is yet or the same. False: out of memory. */
+bool paging_hang(uint64_t va, uint64_t table);
+
 /* Walks the live tables (from CR3) and counts the present leaf entries; panics if one is both writable and executable, or if
  * one that maps the image's text is writable by any alias. Returns the number of leaves. */
 uint64_t paging_check_wx(void);

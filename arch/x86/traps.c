@@ -103,22 +103,6 @@ void trap_handle(struct trapframe *tf)
 	panic("unexpected exception %lu %s error=0x%lx rip=%016lx cr2=%016lx", vector, vector_name(vector), tf->error, tf->rip, read_cr2());
 }
 
-static uint8_t ist_of(unsigned vector)
-{
-	switch (vector) {
-	case VEC_DB:
-		return IST_DB;
-	case VEC_NMI:
-		return IST_NMI;
-	case VEC_DF:
-		return IST_DF;
-	case VEC_MC:
-		return IST_MC;
-	default:
-		return IST_NONE;
-	}
-}
-
 void traps_init(void)
 {
 	struct cpu_area *a = cpu_area(this_cpu());
@@ -130,7 +114,7 @@ void traps_init(void)
 		a->idt[i] = (struct idt_gate){
 			.offset_lo = (uint16_t)stub,
 			.sel = GDT_KCODE,
-			.ist = ist_of(i),
+			.ist = gdt_ist_of(i),
 			.type = GATE_INTERRUPT,
 			.offset_mid = (uint16_t)(stub >> 16),
 			.offset_hi = (uint32_t)(stub >> 32),

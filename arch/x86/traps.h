@@ -7,6 +7,58 @@
 #ifdef __ASSEMBLER__
 #define EXTABLE(from, to) \
 	.pushsection .extable, "a"; .balign 8; .quad from, to; .popsection
+
+	/* 256 stubs of 16 bytes: an error code, 0 where hardware pushes none, the vector, and on to `common`. */
+	.macro trap_stub_table common
+	.set vector, 0
+	.rept 256
+	.balign 16
+	.if (vector == 8) || (vector >= 10 && vector <= 14) || (vector == 17) || (vector == 21) || (vector == 29) || (vector == 30)
+	.else
+	pushq $0
+	.endif
+	pushq $vector
+	jmp \common
+	.set vector, vector + 1
+	.endr
+	.endm
+
+	/* struct trapframe below RAX, which is pushed already. */
+	.macro push_trapframe_rest
+	pushq %rbx
+	pushq %rcx
+	pushq %rdx
+	pushq %rbp
+	pushq %rsi
+	pushq %rdi
+	pushq %r8
+	pushq %r9
+	pushq %r10
+	pushq %r11
+	pushq %r12
+	pushq %r13
+	pushq %r14
+	pushq %r15
+	.endm
+
+	/* All of it, RAX too. */
+	.macro pop_trapframe
+	popq %r15
+	popq %r14
+	popq %r13
+	popq %r12
+	popq %r11
+	popq %r10
+	popq %r9
+	popq %r8
+	popq %rdi
+	popq %rsi
+	popq %rbp
+	popq %rdx
+	popq %rcx
+	popq %rbx
+	popq %rax
+	.endm
 #else
 
 #include <stdbool.h>
@@ -14,7 +66,7 @@
 
 #define EXTABLE(from, to) ".pushsection .extable, \"a\"; .balign 8; .quad " from ", " to "; .popsection\n"
 
-/* As traps_entry.S pushes it. */
+/* As the macros above push it. */
 struct trapframe {
 	uint64_t r15, r14, r13, r12, r11, r10, r9, r8;
 	uint64_t rdi, rsi, rbp, rdx, rcx, rbx, rax;

@@ -7,53 +7,16 @@
 	/* Each stub is 16 bytes: trap_stubs + 16 * vector. Vectors 8, 10-14, 17, 21, 29, 30 come with an error code. */
 	.globl trap_stubs
 trap_stubs:
-	.set vector, 0
-	.rept 256
-	.balign 16
-	.if (vector == 8) || (vector >= 10 && vector <= 14) || (vector == 17) || (vector == 21) || (vector == 29) || (vector == 30)
-	.else
-	pushq $0
-	.endif
-	pushq $vector
-	jmp trap_common
-	.set vector, vector + 1
-	.endr
+	trap_stub_table trap_common
 
 	.balign 16
 trap_common:
 	cld
 	pushq %rax
-	pushq %rbx
-	pushq %rcx
-	pushq %rdx
-	pushq %rbp
-	pushq %rsi
-	pushq %rdi
-	pushq %r8
-	pushq %r9
-	pushq %r10
-	pushq %r11
-	pushq %r12
-	pushq %r13
-	pushq %r14
-	pushq %r15
+	push_trapframe_rest
 	movq %rsp, %rdi
 	call trap_handle
-	popq %r15
-	popq %r14
-	popq %r13
-	popq %r12
-	popq %r11
-	popq %r10
-	popq %r9
-	popq %r8
-	popq %rdi
-	popq %rsi
-	popq %rbp
-	popq %rdx
-	popq %rcx
-	popq %rbx
-	popq %rax
+	pop_trapframe
 	addq $16, %rsp
 	iretq
 	.balign 4096, 0xcc

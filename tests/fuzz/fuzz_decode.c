@@ -25,7 +25,7 @@ static struct head head_of(const uint8_t *p, unsigned n, enum decode_mode mode)
 		if (b == 0xf2 || b == 0xf3)
 			h.rep = b;
 		else if ((b & 0xe7) == 0x26)
-			h.seg = b >> 3 & 3; /* ES, CS, SS, DS */
+			h.seg = mode == DECODE_64 ? h.seg : b >> 3 & 3; /* ES, CS, SS, DS */
 		else if (b == 0x64 || b == 0x65)
 			h.seg = b - 0x60; /* FS, GS */
 		else if (b == 0x66)

@@ -16,19 +16,22 @@ guest: $(GUEST_ELF)
 
 # QEMU's multiboot loader takes 32-bit ELF only; the code is 64-bit, so link as ELF64 and rewrap.
 $(GUEST_ELF): $(GUEST_OBJ) tests/guest/guest.ld
-	$(GUEST_LD) -m elf_x86_64 -nostdlib -static --build-id=none -z max-page-size=4096 -z noexecstack \
+	$(call say,LD)
+	$(Q)$(GUEST_LD) -m elf_x86_64 -nostdlib -static --build-id=none -z max-page-size=4096 -z noexecstack \
 		-T tests/guest/guest.ld -o $(GUEST_OBJDIR)/guest64.elf $(GUEST_OBJ)
-	objcopy -O elf32-i386 $(GUEST_OBJDIR)/guest64.elf $@
+	$(Q)objcopy -O elf32-i386 $(GUEST_OBJDIR)/guest64.elf $@
 
 # Another compiler means other objects: the top Makefile keeps its name in $(B)/.cc.
 $(GUEST_OBJ): $(if $(B),$(B)/.cc)
 
 $(GUEST_OBJDIR)/%.c.o: tests/guest/%.c tests/guest/guest.mk
 	@mkdir -p $(@D)
-	$(CC) $(GUEST_CFLAGS) -MMD -MP -c $< -o $@
+	$(call say,CC)
+	$(Q)$(CC) $(GUEST_CFLAGS) -MMD -MP -c $< -o $@
 
 $(GUEST_OBJDIR)/%.S.o: tests/guest/%.S tests/guest/guest.mk
 	@mkdir -p $(@D)
-	$(CC) -m64 -MMD -MP -I. -ffile-prefix-map=$(CURDIR)=. -c $< -o $@
+	$(call say,AS)
+	$(Q)$(CC) -m64 -MMD -MP -I. -ffile-prefix-map=$(CURDIR)=. -c $< -o $@
 
 -include $(GUEST_OBJ:.o=.d)

@@ -96,9 +96,9 @@ static void switched(void)
 	check_eq("M08.on.saved", "which the exit stores", got_ctl, DEBUGCTL_LBR);
 	check_eq("M08.on.from", "with the last branch", got_from, (uint64_t)m08_from);
 	check_eq("M08.on.to", "to the end", got_to, (uint64_t)m08_to);
-	check_eq("M08.on.l1", "L1 has its own again", debugctl(), 0);
+	check_eq("M09.debugctl", "L1 has its own again", debugctl(), 0);
 	try_rdmsr(MSR_BR_FROM, &to);
-	check_eq("M08.on.records", "and its own records", to, from);
+	check_eq("M09.records", "and its own records", to, from);
 	g = enter(m08_jump, true, 0, DEBUGCTL_BTF, 0, 0);
 	check_eq("M08.on.zero", "0 in the control block is 0 in L2", g.regs.rsi, 0);
 	check_eq("M08.on.kept", "records that nobody made are those of the block", got_from, 0x1111);

@@ -46,6 +46,8 @@ static const struct {
 
 CODE64(p19_iret, "push $0x10; push %rsp; pushfq; push $8; push %rbx; iretq;" DONE)
 CODE64(p19_retf, "push $8; push %rbx; lretq;" DONE)
+CODE64(p19_wait, "fwait;" DONE)
+CODE64(p19_fnop, "fnop;" DONE)
 CODE64(p19_tables, "mov %gs:(%rbx), %al; mov %ecx, %es;" DONE)
 
 #define SEL_TABLE 0x53u /* SEL_FREE, for user mode: only the runtime's own GDT has it */
@@ -76,6 +78,24 @@ static void kept(const char *when, const struct kept *was)
 	      now.dr7 == was->dr7);
 	run_code(&r);
 	check_eq(fmt("P19.tables.%s", when), "GDT, IDT and TSS", r.end, VEC_DONE);
+}
+
+/* What the kernel's CR0 lets its users have of x87: WAIT is #NM with MP and TS, all else with EM or TS. In ring 3 hardware's CR0 is the host's in between. */
+static void x87(void)
+{
+	uint64_t cr0 = read_cr0();
+
+	for (uint64_t bits = 0; bits < 16; bits += 2)
+		for (unsigned k = 0; k < 4; k++) {
+			struct run r = { .code = k & 1 ? p19_fnop : p19_wait, .cpl = k & 2 ? 3 : 0, .allow = 1 << VEC_NM };
+			bool nm = k & 1 ? bits & (CR0_EM | CR0_TS) : (bits & (CR0_MP | CR0_TS)) == (CR0_MP | CR0_TS);
+
+			write_cr0((cr0 & ~(CR0_MP | CR0_EM | CR0_TS)) | bits);
+			fx(FX_CPUID);
+			run_code(&r);
+			write_cr0(cr0);
+			check_eq(fmt("P19.%s.%lx.%u", k & 1 ? "fnop" : "wait", (unsigned long)bits, r.cpl), "by CR0.MP, EM and TS", r.end, nm ? VEC_NM : VEC_DONE);
+		}
 }
 
 SCENARIO(p19_user_privileges, "what only the kernel may do is refused in user mode", 0)
@@ -114,6 +134,7 @@ SCENARIO(p19_user_privileges, "what only the kernel may do is refused in user mo
 		check(fmt("P19.%s", i ? "retf" : "iretq"), "into the kernel: #GP(8)", r.end == VEC_GP && trap_log.n == 1 && trap_log.rec[0].err == 8);
 	}
 	kept("returns", &was);
+	x87();
 	gdt_set(SEL_FREE, 0);
 	try_wrmsr(MSR_KERNEL_GS_BASE, 0);
 }

@@ -15,6 +15,8 @@ CODE64(p20_lldt, "lldt %ax; nop;" DONE)
 CODE64(p20_swapgs, "swapgs; swapgs; nop;" DONE)
 CODE64(p20_invlpg, "invlpg (%rbx); nop;" DONE)
 CODE64(p20_cpuid, "invlpg 0xffffffffff4d5650; cpuid; nop;" DONE) /* under PVM the two are one instruction: docs/pvm.md */
+CODE64(p20_call, "invlpg 0xffffffffff4d5650; vmmcall; nop;" DONE) /* a hypercall there on both vendors; plain ones: e01_step_exits */
+CODE64(p20_hlt, "hlt; nop;" DONE)
 CODE64(p20_msr, "mov $0xc0000102, %ecx; rdmsr; wrmsr; nop;" DONE)
 CODE64(p20_out, "mov $0x80, %edx; out %al, %dx; nop;" DONE)
 CODE64(p20_mov_ds, "mov %ecx, %ds; nop;" DONE)
@@ -26,7 +28,7 @@ CODE64(p20_jmpf, "mov %rsp, %rcx; ljmpl *(%rdi); nop; nop;" DONE)
 static const struct {
 	const char *name, *code;
 	uint8_t at, ends[10]; /* of the instruction in question; where each instruction ends */
-	enum { ANYWHERE, ONLY_PVM, ELSEWHERE } where;
+	enum { ANYWHERE, ONLY_PVM, PVM_HLT, ELSEWHERE } where; /* PVM_HLT: stepped over its breakpoint, too, since nothing else ends it */
 } steps[] = {
 	{ "cli", p20_cli, 0, { 1, 2 }, ANYWHERE },
 	{ "sti", p20_sti, 0, { 1, 2, 3 }, ANYWHERE },
@@ -36,6 +38,8 @@ static const struct {
 	{ "invlpg", p20_invlpg, 0, { 3, 4 }, ANYWHERE },
 	{ "cpuid", p20_cpuid, 8, { 8, 10, 11 }, ELSEWHERE },
 	{ "cpuid-pair", p20_cpuid, 0, { 10, 11 }, ONLY_PVM },
+	{ "hypercall", p20_call, 0, { 11, 12 }, ONLY_PVM },
+	{ "hlt", p20_hlt, 0, { 1, 2 }, PVM_HLT }, /* on a bare machine: a24_sti_hlt */
 	{ "rdmsr", p20_msr, 5, { 5, 7, 9, 10 }, ANYWHERE },
 	{ "wrmsr", p20_msr, 7, { 5, 7, 9, 10 }, ANYWHERE },
 	{ "out", p20_out, 5, { 5, 6, 7 }, ANYWHERE },
@@ -93,19 +97,21 @@ SCENARIO(p20_emulated_steps, "steps and breakpoints over a kernel's own instruct
 				check_skip(fmt("P20.exec.%s", id), "one hit, before it", "PVM takes the two for one instruction");
 				continue;
 			}
-			if (!env.pvm && steps[i].where == ONLY_PVM)
+			if (!env.pvm && (steps[i].where == ONLY_PVM || steps[i].where == PVM_HLT))
 				continue;
 			r.rflags = FL_TF;
 			fx(k);
 			run_code(&r);
 			check_trace(fmt("P20.step.%s", id), "one step behind each", steps[i].code, want(steps[i].ends));
 			r = run_of(i);
+			r.rflags = steps[i].where == PVM_HLT ? FL_TF : 0;
 			write_dr2((uint64_t)steps[i].code + steps[i].at);
 			write_dr7(DR7_INIT | DR7_BP(2, RW_EXEC, LEN_1));
 			fx(k);
 			run_code(&r);
 			write_dr7(DR7_INIT);
 			write_dr2(0);
-			check_trace(fmt("P20.exec.%s", id), "one hit, before it", steps[i].code, fmt("DB+%x/ffff0ff4", steps[i].at));
+			check_trace(fmt("P20.exec.%s", id), "one hit, before it", steps[i].code,
+				    fmt("DB+%x/ffff0ff4%s%s", steps[i].at, steps[i].where == PVM_HLT ? ";" : "", steps[i].where == PVM_HLT ? want(steps[i].ends) : ""));
 		}
 }

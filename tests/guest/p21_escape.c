@@ -34,14 +34,11 @@ LABEL(p21_pages_write);
 CODE64(p21_selectors, "xor %edi, %edi; 1: mov %ecx, %esi; and $0xfff0, %esi; cmp %r8d, %esi; je 3f; lar %ecx, %eax; jz 2f; lsl %ecx, %eax; jz 2f;"
 		      "verr %cx; jz 2f; verw %cx; jnz 3f; 2: inc %edi; 3: add $1, %ecx; cmp %edx, %ecx; jb 1b;" DONE)
 CODE64(p21_lent, "xor %eax, %eax; mov %ecx, %es; lar %ecx, %eax;" DONE)
-CODE64(p21_in, "inb %dx, %al;" DONE)
-CODE64(p21_out, "outb %al, %dx;" DONE)
-CODE64(p21_outs, "outsb;" DONE)
-CODE64(p21_ins, "insb;" DONE)
 CODE64(p21_sysenter, "sysenter;")
 CODE64(p21_stack, "mov %rbx, %rsp; ud2;")
 CODE64(p21_stack_push, "mov %rbx, %rsp; push %rax;")
 CODE64(p21_sysret, "sysretq;")
+CODE32(p21_stack16, "mov %esp, %edx; mov %ss, %esi; mov %cx, %ss; mov %ebx, %esp; cli; mov %esp, %eax; mov %esi, %ss; mov %edx, %esp;" DONE)
 CODE32(p21_limit, "nop; cli; int $0x81;")
 
 static struct {
@@ -327,42 +324,6 @@ static void push_nowhere(void)
 	check_eq("P21.push-nowhere", "at an address that is not canonical: #SS", r.end, VEC_SS);
 }
 
-/* ---- Ports ---- */
-
-static unsigned port(const char *code, unsigned cpl, unsigned iopl, uint16_t at, uint64_t address)
-{
-	struct run r = attack(code, cpl);
-
-	r.iopl = iopl;
-	r.regs.rdx = at;
-	r.regs.rsi = r.regs.rdi = address;
-	run_code(&r);
-	return r.end == VEC_PF && last()->cr2 != address ? NO_FAULT : r.end;
-}
-
-/* The guest's IOPL lets its users at the guest's ports, which are not hardware's; string I/O reaches the host's memory as little as a MOV does. */
-static void ports(void)
-{
-	static const uint16_t at[] = { 0x20, 0x21, 0x64, 0xa1, 0x3fd, 0xcf8, 0xcfc };
-	static const uint64_t where[] = { HOST, IMAGE + 0x101000, IMAGE + 0x144000, IMAGE + 0x152000, ~0ul };
-	unsigned refused = 0, in = 0, strings = 0;
-
-	for (unsigned i = 0; i < sizeof(at) / sizeof(at[0]); i++) {
-		refused += port(p21_in, 3, 0, at[i], 0) != VEC_GP;
-		in += port(p21_in, 3, 3, at[i], 0) != VEC_DONE;
-	}
-	in += port(p21_out, 3, 3, 0x80, 0) != VEC_DONE;
-	refused += port(p21_out, 3, 0, 0x80, 0) != VEC_GP;
-	for (unsigned i = 0; i < sizeof(where) / sizeof(where[0]); i++)
-		for (unsigned cpl = 0; cpl <= 3; cpl += 3) {
-			strings += port(p21_outs, cpl, cpl, 0x80, where[i]) != VEC_PF;
-			strings += port(p21_ins, cpl, cpl, 0x80, where[i]) != VEC_PF;
-		}
-	check_eq("P21.port.refused", "IOPL 0 and nothing in the I/O map: #GP", refused, 0);
-	check_eq("P21.port.iopl", "IOPL 3: an IN, or an OUT", in, 0);
-	check_eq("P21.port.string", "INS and OUTS in the host's range: #PF there", strings, 0);
-}
-
 /* An instruction that is emulated ends at the limit of its code segment: the next one is beyond, and so would be the host's IRET to it. */
 static void code_limit(void)
 {
@@ -378,6 +339,26 @@ static void code_limit(void)
 	gdt_set(SEL_FREE, 0);
 	check_eq("P21.limit", "#GP(0)", r.end, VEC_GP);
 	check_eq("P21.limit.rip", "beyond the limit", r.end_rip, 2);
+}
+
+/* A 16-bit stack in compatibility mode: IRET to it loads SP alone, and what else ESP has is that of whoever makes the IRET. Here CLI is what the host returns from. */
+static void stack16(void)
+{
+	static const uint32_t esp[] = { 0xabcd1234, 0xffff8000, 0x00010000, 0x80000ffc };
+
+	for (unsigned i = 0; i < sizeof(esp) / sizeof(esp[0]); i++)
+		for (unsigned cpl = 0; cpl <= 3; cpl += 3) {
+			struct run r = attack(p21_stack16, cpl);
+
+			r.compat = true;
+			r.iopl = 3;
+			gdt_set(SEL_FREE, 0x008f93000000ffff | (uint64_t)cpl << 45);
+			r.regs.rcx = SEL_FREE | cpl;
+			r.regs.rbx = esp[i];
+			run_code(&r);
+			check_eq(fmt("P21.stack16.%x.%u", esp[i], cpl), "ESP is as it was", r.end == VEC_DONE ? r.regs.rax : 1ul << 32 | r.end, esp[i]);
+		}
+	gdt_set(SEL_FREE, 0);
 }
 
 SCENARIO(p21_escape, "what a kernel in ring 3 may try, at random", 0)
@@ -410,10 +391,10 @@ SCENARIO(p21_escape, "what a kernel in ring 3 may try, at random", 0)
 		if (kinds[k])
 			check_eq(fmt("P21.%s.%u", kinds[k], k), "as where there is nothing, each time", wrong[k] != 0, 0); /* how often is the seed's */
 	code_limit();
+	stack16();
 	push_nowhere();
 	each_selector();
 	lent();
-	ports();
 	each_page("image", IMAGE, 1024);
 	each_page("first", HOST, 16);
 	each_page("last", 0ul - 16 * 4096, 16);

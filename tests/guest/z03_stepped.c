@@ -103,14 +103,19 @@ static void own_int3(void)
 /* Its code is summed up in between, while gdb has a breakpoint in it. */
 static void work(uint64_t before)
 {
+	bool lbr = debugctl_acts(); /* drover steps it for the records then, or hardware has them */
 	unsigned changed = 0;
 
 	gdb_counter = 0;
+	if (lbr)
+		try_wrmsr(MSR_DEBUGCTL, DEBUGCTL_LBR);
 	gdb_here(3);
 	for (unsigned i = 0; i < 10; i++) {
 		gdb_work(i);
 		changed += sum() != before;
 	}
+	if (lbr)
+		try_wrmsr(MSR_DEBUGCTL, 0);
 	check_eq("Z04.counter", "the work is done", gdb_counter, 45);
 	check_eq("Z07.read", "its code reads as ever meanwhile", changed, 0);
 }

@@ -57,6 +57,17 @@ static void tables(void)
 	pg_poke64(PT + (PG_RDONLY >> 12) * 8, PG_RDONLY | 1);
 }
 
+void pg_unmap(uint64_t page)
+{
+	pg_poke64(PT + (page >> 12) * 8, 0);
+}
+
+void pg_map_last(void)
+{
+	pg_poke64(PML4 + 510 * 8, PDPT | 7);
+	pg_poke64(PD + 511 * 8, PT | 7);
+}
+
 static void gdt(void)
 {
 	static const uint64_t desc[] = {

@@ -24,6 +24,7 @@
 #define PG_KSTACK 0x20f00ull
 #define PG_DATA 0x13000ull
 #define PG_RDONLY 0x27000ull
+#define PG_LAST 0x1ff000ull
 
 enum {
 	S_KCODE = 0x08, S_KDATA = 0x10, S_UCODE32 = 0x1b, S_UDATA = 0x23, S_UCODE = 0x2b, S_UDATA_NP = 0x33, S_TSS = 0x38, S_KCODE32 = 0x48, S_KCODE_NP = 0x50,
@@ -38,6 +39,9 @@ void pg_start(unsigned cpl);
 void pg_poke(uint64_t at, const void *p, unsigned n);
 void pg_poke64(uint64_t at, uint64_t v);
 uint64_t pg_peek64(uint64_t at);
+void pg_unmap(uint64_t page); /* of the first 2 MiB */
+/* The page below the host's range: PG_LAST, for supervisors. */
+void pg_map_last(void);
 /* A gate: sel, offset, type 14 or 15, DPL, IST. */
 void pg_gate(unsigned vector, uint16_t sel, uint64_t offset, unsigned type, unsigned dpl, unsigned ist);
 /* The instruction at RIP has faulted with this vector and error code; carried out. Bytes: n of them. */

@@ -87,7 +87,8 @@ BOTH(H13_armed)
 /* An exit switches the host's breakpoints off and puts nothing back: the addresses and DR6 are software's to restore. */
 BOTH(S19_exit)
 {
-	static const struct gop ops[] = { WR(1, 0x6000), WR(2, 0x7000), WR(7, 0x11000414), { G_STORE, .a = 0x6000, .n = 1 }, HC(HC_LAB_SLOW), { G_CPUID } };
+	static const struct gop ops[] = { WR(1, 0x6000), WR(2, 0x7000), WR(7, 0x01100414), { G_STORE, .a = 0x6000, .n = 1 }, HC(HC_LAB_SLOW), { G_CPUID }, RD(7),
+					  { G_STORE, .a = 0x6000, .n = 1 } }; /* it leaves with a DR6 of its own */
 	struct machine m;
 
 	if (!machine_start(&m, amd, plain))

@@ -166,6 +166,74 @@ TEST(loader_images)
 	free(ram);
 }
 
+/* ---- The note of a 64-bit entry ---- */
+
+#define NOTES 0x1a0u
+#define NAME 0x766f7264, 0x00007265 /* "drover" */
+#define OURS 7, 8, 1, NAME          /* sizes of name and descriptor, type, name */
+
+/* Its notes are the words at the end of the file; of their segment as many bytes as `size` says. */
+static const struct note_case {
+	const char *what;
+	uint32_t offset, size, word[16];
+	const char *why;  /* what the refusal says; NULL: accepted */
+	uint32_t entry64; /* 0: none */
+} notes[] = {
+	{ "one", NOTES, 28, { OURS, 0x100010 }, NULL, 0x100010 },
+	{ "none", NOTES, 0, { 0 }, NULL, 0 },
+	{ "another's before it", NOTES, 44, { 4, 0, 3, 0x00554e47, OURS, 0x100010 }, NULL, 0x100010 },
+	{ "names of 4 GiB", NOTES, 28, { 0xffffffff, 8, 1, NAME, 0x100010 }, NULL, 0 },
+	{ "a descriptor of 4 GiB", NOTES, 28, { 7, 0xffffffff, 1, NAME, 0x100010 }, NULL, 0 },
+	{ "both", NOTES, 28, { 0xffffffff, 0xffffffff, 1, NAME, 0x100010 }, NULL, 0 },
+	{ "sizes that come to 0 in 32 bits", NOTES, 40, { 0xfffffffc, 4, 1, OURS, 0x100010 }, NULL, 0 },
+	{ "a descriptor of 4 bytes", NOTES, 28, { 7, 4, 1, NAME, 0x100010 }, NULL, 0 },
+	{ "and a right one behind it", NOTES, 52, { 7, 4, 1, NAME, 0x100020, OURS, 0x100010 }, NULL, 0x100010 },
+	{ "a descriptor of 16 bytes", NOTES, 36, { 7, 16, 1, NAME, 0x100010 }, NULL, 0 },
+	{ "cut in its descriptor", NOTES, 24, { OURS, 0x100010 }, NULL, 0 },
+	{ "cut in its name", NOTES, 16, { OURS, 0x100010 }, NULL, 0 },
+	{ "cut in its head", NOTES, 11, { OURS, 0x100010 }, NULL, 0 },
+	{ "another type", NOTES, 28, { 7, 8, 2, NAME, 0x100010 }, NULL, 0 },
+	{ "a name that begins so", NOTES, 28, { 6, 8, 1, NAME, 0x100010 }, NULL, 0 },
+	{ "two: the first one", NOTES, 56, { OURS, 0x100010, 0, OURS, 0x100020, 0 }, NULL, 0x100010 },
+	{ "outside all segments", NOTES, 28, { OURS, 0x300000 }, "its entry point 0x300000 lies outside", 0 },
+	{ "at 0", NOTES, 28, { OURS, 0 }, "its entry point 0x0 lies outside", 0 },
+	{ "above 4 GiB", NOTES, 28, { OURS, 0x100010, 1 }, "its entry point 0x100100010 lies outside", 0 },
+	{ "two, the first a lie", NOTES, 56, { OURS, 0x300000, 0, OURS, 0x100010, 0 }, "its entry point 0x300000 lies outside", 0 },
+	{ "behind the file", IMAGE, 28, { OURS, 0x100010 }, "its notes lie outside the file", 0 },
+	{ "partly behind it", IMAGE - 12, 28, { OURS, 0x100010 }, "its notes lie outside the file", 0 },
+	{ "4 GiB of notes", NOTES, 0xffffffff, { OURS, 0x100010 }, "its notes lie outside the file", 0 },
+	{ "far behind it", 0xfffffff0, 0x20, { OURS, 0x100010 }, "its notes lie outside the file", 0 },
+};
+
+TEST(loader_notes)
+{
+	struct tap_set s = { .id = "loader.notes" };
+	uint8_t f[IMAGE];
+
+	for (unsigned i = 0; i < sizeof(notes) / sizeof(notes[0]); i++) {
+		const struct note_case *n = &notes[i];
+		const uint32_t ph[8] = { 4, n->offset, 0, 0, n->size, n->size, 4, 4 };
+		uint8_t *copy = malloc(IMAGE); /* so that one byte too far is seen */
+		struct loader_image im;
+		char why[160] = "";
+		bool ok;
+
+		good_image(f);
+		f[44] = 3; /* headers */
+		memcpy(f + 52 + 64, ph, sizeof(ph));
+		memcpy(f + NOTES, n->word, sizeof(n->word));
+		memcpy(copy, f, IMAGE);
+		ok = loader_check(copy, IMAGE, 4u << 20, &im, why, sizeof(why));
+		tap_case(&s, ok, !n->why, "%s: '%s'", n->what, why);
+		if (n->why)
+			tap_case(&s, strstr(why, n->why) != NULL, true, "%s: says '%s'", n->what, why);
+		else
+			tap_case(&s, ok ? im.entry64 : 0xbad, n->entry64, "%s: the entry", n->what);
+		free(copy);
+	}
+	tap_end(&s, "the note of a 64-bit entry: found, passed over, or refused");
+}
+
 /* ---- Multiboot information ---- */
 
 TEST(multiboot_garbage)

@@ -3,8 +3,13 @@
 #include <string.h>
 
 #include "arch/x86/def/exitcode.h"
+#include "arch/x86/pvm/exit.h"
 #include "pvm_guest.h"
+#include "vmm/exits.h"
+#include "vmm/gva.h"
 #include "vmm/run.h"
+
+extern const struct backend pvm_backend;
 
 #define HANDLER (PG_KCODE + 0x1000)
 #define NONCANON 0x800000000000ull
@@ -312,9 +317,102 @@ TEST(pvm_host_range)
 	tap_case(&s, pvm_read(&pg, PVM_HOST_BASE + PG_UCODE, &v, 8, PVM_AT_CPL), false, "a user's read");
 	tap_case(&s, pg_fault(), PG_FAULT(VEC_PF, 4), "a user's read: the fault");
 	pg_start(0);
-	tap_case(&s, pvm_write(&pg, PVM_HOST_BASE - 4, &v, 8, PVM_AT_CPL), false, "a write across the border");
+	pg_map_last();
+	tap_case(&s, pvm_write(&pg, PVM_HOST_BASE - 8, &(uint64_t){ 0x1234 }, 8, PVM_AT_CPL), true, "a write up to the border");
+	tap_case(&s, pvm_write(&pg, PVM_HOST_BASE - 4, &(uint64_t){ 0 }, 8, PVM_AT_CPL), false, "a write across the border");
 	tap_case(&s, pg.exception.cr2, PVM_HOST_BASE, "a write across the border: CR2");
+	tap_case(&s, pg_peek64(PG_LAST + 4088), 0x1234, "a write across the border: nothing below it");
+	pg_start(0);
+	tap_case(&s, gva_touch(&pg, (struct gva){ PVM_HOST_BASE + 0xfee00000 }, true, &v), false, "a device's page");
+	tap_case(&s, pg_fault(), PG_FAULT(VEC_PF, 2), "a device's page: the fault");
 	tap_end(&s, "the host's range is not there");
+}
+
+/* INT3, INTO and INT 3 as hardware leaves them, RIP behind, at the end of a page; the next one begins with an INT3 that has not run. */
+TEST(pvm_soft_where)
+{
+	static const struct { const char *what; uint8_t bytes[2], vector, len, type; bool gone; } t[] = {
+		{ "INT3", { 0x90, 0xcc }, VEC_BP, 1, EVENT_SOFT_EXC, false }, { "INT 3", { 0xcd, 3 }, VEC_BP, 2, EVENT_SOFT_INT, false },
+		{ "INTO", { 0x90, 0xce }, VEC_OF, 1, EVENT_SOFT_EXC, false }, { "INT 4", { 0xcd, 4 }, VEC_OF, 2, EVENT_SOFT_INT, false },
+		{ "INT3 in a page that is gone", { 0x90, 0xcc }, VEC_BP, 0, EVENT_SOFT_EXC, true }, { "another one there by now", { 0xfa, 0xfa }, VEC_BP, 0, EVENT_SOFT_EXC, false },
+		{ "INTO in a page that is gone", { 0x90, 0xce }, VEC_OF, 0, EVENT_SOFT_EXC, true },
+	};
+	struct tap_set s = { .id = "P18.where" };
+
+	for (unsigned i = 0; i < sizeof(t) / sizeof(t[0]); i++) {
+		pg_start(0);
+		if (t[i].vector == VEC_OF) /* 64-bit mode has none */
+			pg.st.seg[SEG_CS] = pvm_seg(S_KCODE32, pg_peek64(PG_GDT + S_KCODE32));
+		pg_poke(PG_KCODE + 0xffe, t[i].bytes, 2);
+		pg_poke(PG_KCODE + 0x1000, "\xcc\xcc", 2);
+		if (t[i].gone)
+			pg_unmap(PG_KCODE);
+		pg.rip = PG_KCODE + 0x1000;
+		pg_hw.trap_vector = t[i].vector;
+		pvm_decode(&pg, DR6_INIT);
+		tap_case(&s, pg.exit.kind, EXITK_RING, "%s: the exit", t[i].what);
+		pvm_backend.emulate(&pg);
+		tap_case(&s, (uint64_t)pg.exception.type << 16 | pg.exception.len << 8 | pg.exception.vector, (uint64_t)t[i].type << 16 | t[i].len << 8 | t[i].vector,
+			 "%s: type, length, vector", t[i].what);
+		tap_case(&s, pg.rip + pg.exception.len, PG_KCODE + 0x1000, "%s: what is pushed", t[i].what);
+	}
+	tap_end(&s, "software interrupts are traps, wherever their bytes are");
+}
+
+/* OUTS or INS of four bytes at RSI or RDI, from RAM or into it. */
+static void string_io(bool in, const uint8_t prefixes[2], uint64_t at)
+{
+	const uint8_t bytes[] = { prefixes[0], prefixes[1], in ? 0x6d : 0x6f };
+
+	pg_poke(pg.rip, bytes, sizeof(bytes));
+	pg.exit = (struct exit){ .kind = EXITK_IO, .u.io = { .port = 0x80, .size = 4, .in = in, .string = true } };
+	pg.r[in ? GPR_RDI : GPR_RSI] = at;
+	pg.r[GPR_RCX] = 5;
+	exit_io(&pg);
+}
+
+/* SDM "INS", "OUTS", "64-Bit Mode Exceptions": an address that is not canonical is #GP(0). Both hardware backends come by the same code. CS to DS are no
+ * overrides in 64-bit mode. */
+TEST(pvm_string_io)
+{
+	static const struct { uint64_t at; bool hole, ring3; } t[] = {
+		{ PG_DATA, false, false }, { 0x0001000000000000 + PG_DATA, true, false }, { 0x7ffffffffffe, true, false }, { 0x8000000000000000 + PG_DATA, true, false },
+		{ PVM_HOST_BASE + PG_DATA, false, true }, { 0xffff7ffffffffffe, true, false }, { PVM_HOST_BASE, false, true }, { ~0ull - 3, false, true },
+	};
+	static const uint8_t prefixes[][2] = { { 0x26, 0x3e }, { 0xf3, 0x36 } };
+	struct tap_set canon = { .id = "P21.string.canonical" }, range = { .id = "P21.string.range" };
+
+	for (unsigned i = 0; i < sizeof(t) / sizeof(t[0]); i++)
+		for (unsigned k = 0; k < 4; k++) {
+			const char *what = k & 1 ? "INS" : "OUTS";
+			uint64_t want = t[i].hole ? PG_FAULT(VEC_GP, 0) : t[i].ring3 ? PG_FAULT(VEC_PF, k & 1 ? 2 : 0) : PG_NONE;
+
+			pg_start(0);
+			string_io(k & 1, prefixes[k >> 1], t[i].at);
+			tap_case(t[i].hole ? &canon : &range, pg_fault(), want, "%s at 0x%llx, case %u", what, (unsigned long long)t[i].at, k);
+			if (want == PG_NONE)
+				continue;
+			tap_case(&canon, pg.rip, PG_KCODE, "%s at 0x%llx, case %u: RIP stays", what, (unsigned long long)t[i].at, k);
+			tap_case(&canon, pg.r[GPR_RCX], 5, "%s at 0x%llx, case %u: RCX stays", what, (unsigned long long)t[i].at, k);
+			if (t[i].ring3)
+				tap_case(&range, pg.exception.cr2, t[i].at, "%s at 0x%llx, case %u: CR2", what, (unsigned long long)t[i].at, k);
+		}
+	for (unsigned k = 0; k < 2; k++) {
+		pg_start(0);
+		pg.st.seg[SEG_FS].base = 1ull << 48;
+		string_io(false, k ? (const uint8_t[]){ 0x64, 0x36 } : (const uint8_t[]){ 0x36, 0x3e }, PG_DATA);
+		tap_case(&canon, pg_fault(), k ? PG_FAULT(VEC_GP, 0) : PG_NONE, "SS behind FS %u", k);
+	}
+	pg_start(0);
+	pg.st.seg[SEG_CS] = pvm_seg(S_KCODE32, pg_peek64(PG_GDT + S_KCODE32));
+	string_io(false, prefixes[0], 0x0001000000000000 + PG_DATA);
+	tap_case(&canon, pg_fault(), PG_NONE, "compatibility mode has 32 bits of address");
+	pg_start(0);
+	pg.be = &(struct backend){ .name = "other" };
+	string_io(false, prefixes[0], PVM_HOST_BASE + PG_DATA);
+	tap_case(&range, pg_fault(), PG_NONE, "another backend has no range of the host's");
+	tap_end(&canon, "INS and OUTS at an address that is not canonical");
+	tap_end(&range, "INS and OUTS in the host's range");
 }
 
 /* SDM "I/O Permission Bit Map". */

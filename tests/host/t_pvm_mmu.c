@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* PVM's shadow page tables against the walk of the guest's own: what they permit has to be permitted, and where they claim to be filled they have to be. */
+#include <stdlib.h>
 #include <string.h>
 
 #include "arch/x86/def/cr.h"
@@ -20,9 +21,23 @@
 static struct vm vm;
 static struct vcpu vcpu;
 static struct pvm_vcpu hw;
-static const struct backend be = { .name = "pvm" };
+static const struct backend be = { .name = "pvm", .ring3 = true };
 static uint8_t *block; /* of memory, of which RAM is a part */
 static uint64_t seed;
+
+/* Top-level entries of both views that differ from those of an empty one. */
+static unsigned not_empty(void)
+{
+	unsigned n = 0;
+
+	for (unsigned view = 0; view < PVM_VIEWS; view++) {
+		const uint64_t *root = phys_to_virt(pvm_mmu_root(&vcpu, view));
+
+		for (unsigned i = 0; i < 512; i++)
+			n += root[i] != (i == 511 ? pvm_host_slot() : 0);
+	}
+	return n;
+}
 
 /* skew: how far RAM lies from a 2 MiB boundary of the host. */
 static void start(uint64_t ram, uint64_t skew)
@@ -46,7 +61,9 @@ static void start(uint64_t ram, uint64_t skew)
 	vcpu.st.cr0 = CR0_PE | CR0_PG | CR0_WP;
 	vcpu.st.cr4 = CR4_PAE;
 	vcpu.st.efer = EFER_LME | EFER_LMA | EFER_NXE;
-	tap_ok(pvm_mmu_init(&vcpu), "MMU.init", "the views are made");
+	if (!pvm_mmu_init(&vcpu))
+		abort();
+	tap_eq(not_empty(), 0, "MMU.init", "the views are made: the host's slot, and nothing else");
 }
 
 static void stop(uint64_t ram)

@@ -184,20 +184,20 @@ def check_page(tally, what, collected, page, pictures=False):
     in_browser(tally, what, collected, page, pictures)
 
 
-def traced_suite(tally):
-    """The whole suite with trace=on: the same results, a trace that reads, and nobody parted."""
-    rung = rungs.RUNGS["svm-qemu"]
+def traced_suite(tally, name):
+    """A rung's whole suite with trace=on: the same results, a trace that reads, and nobody parted."""
+    rung = rungs.RUNGS[name]
     why = rungs.absent(rung)
     if why:
         tally.skipped += 1
-        print("report: skipped: the suite with trace=on: %s" % why)
+        print("report: skipped: %s with trace=on: %s" % (name, why))
         return
     run = rungs.runs(rung, "all", "trace=on")[0]
-    run.rung, run.name = "trace", "suite"
+    run.rung, run.name = "trace", "suite-" + name
     result = job.execute(run)
     judged = rungs.judge(rung, [result]).judgement
     wrong = judged.failed + judged.errors
-    tally.check(not wrong and judged.ok, "the suite with trace=on is as without: %d ok%s" % (len(judged.ok), ", but %s" % wrong[:2] if wrong else ""))
+    tally.check(not wrong and judged.ok, "%s with trace=on is as without: %d ok%s" % (name, len(judged.ok), ", but %s" % wrong[:2] if wrong else ""))
     traces = dbgtrace.parse(result.log)
     problems = [p for t in traces for p in t.problems]
     tally.check(traces and not problems, "its trace reads: %d events%s" % (sum(len(t.events) for t in traces), ": %s" % problems[:2] if problems else ""))
@@ -235,7 +235,8 @@ def main():
     check_page(tally, "this page", collected, page, pictures=True)
     if not kept:
         pictures_tell(tally, collected)
-        traced_suite(tally)
+        for name in ("svm-qemu", "pvm-qemu"):
+            traced_suite(tally, name)
     print("report: %d passed, %d failed, %d skipped" % (tally.passed, tally.failed, tally.skipped), flush=True)
     return 1 if tally.failed else 0
 

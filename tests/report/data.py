@@ -35,8 +35,7 @@ def load(path):
 
 def stale_parts(results, parts=PARTS_TO_RUN):
     """The parts of `make check` that the page needs and that have not run on these sources."""
-    now = rungs.source_hash()
-    return [part for part in parts if (load(results / ("part-%s.json" % part)) or {}).get("sources") != now]
+    return [part for part in parts if (load(results / ("part-%s.json" % part)) or {}).get("sources") != rungs.source_hash(part)]
 
 
 def titles(root):
@@ -174,9 +173,9 @@ def commit(root):
 
 def parts(results):
     """The parts of `make check` with their counts."""
-    now, rows = rungs.source_hash(), []
+    rows = []
     for path in sorted(results.glob("part-*.json")):
-        saved = load(path)
+        saved, now = load(path), rungs.source_hash(path.stem[5:])
         if saved:
             rows.append({"name": path.stem[5:], "passed": saved["passed"], "failed": saved["failed"], "skipped": saved["skipped"],
                          "stale": "" if saved.get("sources") == now else OLD})

@@ -67,6 +67,10 @@ def module_cases():
         one("no-multiboot", "no_multiboot.elf", r"multiboot"),
         one("headers-outside", "phdr_out.elf", r"(truncated|program header|outside)"),
         one("segment-outside-file", "offset_out.elf", r"(truncated|outside)"),
+        one("note-entry-outside", "note_entry_out.elf", r"its entry point 0x3000000 lies outside all segments"),
+        one("note-entry-above-4g", "note_entry_high.elf", r"its entry point 0x100100000 lies outside all segments"),
+        one("note-outside-file", "note_outside.elf", r"truncated: its notes lie outside the file"),
+        replace(one("note-sizes", "note_sizes.elf", r"no note names a 64-bit entry"), where="pvm", options="backend=pvm"),
         one("vm-needs-more-than-host", "good.elf", r"(memory|RAM)", "EXIT_NOMEM", "vm=bad mem=4000"),
     ]
 

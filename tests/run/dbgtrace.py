@@ -23,7 +23,7 @@ BEGIN = re.compile(r"^begin cpu (\d+): (\d+) events, (\d+) lost$")
 END = re.compile(r"^end cpu (\d+)$")
 EVENT = re.compile(r"^\[(\d+)\] (\d+): (kvm_entry|kvm_exit|Set DRs|Sync DRs|View DRs): vm (\S+) level ([012]) (.*)$")
 RUNS = re.compile(r"^(?:reason (\S+) code (\S+) info (\S+) )?rip (\S+) state (idle|armed|live) dr6 (\S+) dr7 (\S+) debugctl (\S+)((?: fast| stepped)*)$")
-ACCESS = re.compile(r"^by (host|enter|leave|guest|db|reset|switch|lab|debugger|filter) (DR[0-7]|DEBUGCTL|MASK[0-3]) (\S+) -> (\S+)$")
+ACCESS = re.compile(r"^by (host|enter|leave|db|guest|switch|lab|debugger|filter) (DR[0-7]|DEBUGCTL|MASK[0-3]) (\S+) -> (\S+)$")
 KINDS = {"kvm_entry": ENTRY, "kvm_exit": EXIT, "Set DRs": SET, "Sync DRs": SYNC, "View DRs": VIEW}
 
 

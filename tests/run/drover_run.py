@@ -3,10 +3,12 @@
 """The runner: boots drover or the bare guest on an emulator, judges what it says. `drover_run.py --help` lists the commands."""
 
 import argparse
+import difflib
 import os
 import re
 import subprocess
 import sys
+import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 sys.dont_write_bytecode = True
@@ -28,18 +30,19 @@ import pvmcheck  # noqa: E402
 import rungs  # noqa: E402
 import table  # noqa: E402
 
+BEGAN = time.monotonic()
 PARTS = ("host", "coverage", "mutants", "fuzz", "explore", "bare", "svm", "vmx", "pvm", "nested", "policies", "gdb", "planted", "rules", "boot", "report", "lint")
 
 
 def choose_pvm(platform):
     """The same with BACKEND=pvm, which needs nothing of the CPU."""
     if platform == "bochs":
-        return rungs.RUNGS["pvm-bochs"], "Bochs %s, CPU model %s, guests in ring 3" % (
+        return rungs.RUNGS["pvm-bochs"], "guests in ring 3, Bochs %s, CPU model %s" % (
             emulators.version_text("bochs"), emulators.BOCHS_CPU["intel"])
     why = emulators.kvm_trial(rungs.GUEST) if os.path.exists("/dev/kvm") else "no /dev/kvm"
     if platform == "kvm" and why:
         return None, "PLATFORM=kvm: %s" % why
-    return rungs.RUNGS["pvm-qemu" if why else "pvm-kvm"], "QEMU %s, guests in ring 3" % ("TCG, not KVM: %s" % why if why else "with KVM")
+    return rungs.RUNGS["pvm-qemu" if why else "pvm-kvm"], "guests in ring 3, QEMU %s" % ("TCG; not KVM: %s" % why if why else "with KVM")
 
 
 def choose_platform(platform, backend):
@@ -78,7 +81,19 @@ def choose_platform(platform, backend):
 def refusal(log):
     """The line in which drover or its guest names what it does not know."""
     lines = [line.strip() for line in log.split("\n") if re.search(r"unknown|no scenario|bad value|not an ELF|refused", line)]
-    return lines[0] if lines else ""
+    unknown = re.search(r"unknown scenario: (\S+)", lines[0]) if lines else None
+    if not unknown:
+        return lines[0] if lines else ""
+    near = difflib.get_close_matches(unknown.group(1), live.scenario_flags(), 3)
+    return "%s; SCENARIO=list names all%s" % (lines[0], ", near it: %s" % " ".join(near) if near else "")
+
+
+def last_line(rung, outcome, mutant, unseen):
+    """The verdict. With a mutant PASS is no good news: nothing has shown it. unseen: why nothing could."""
+    good, end = outcome.judgement.good, exitcodes.name_of(outcome.results[0].code)
+    if mutant and good:
+        return "verdict: mutant %s NOT SEEN on %s (PASS, drover ended with %s): %s" % (mutant, rung.name, end, unseen or "nothing that ran is red by it")
+    return "verdict: %s on %s, drover ended with %s" % ("PASS" if good else "FAIL", rung.name, end)
 
 
 def nest(rung, args):
@@ -147,7 +162,11 @@ def cmd_run(args):
     whole = args.scenario == "all"
     run = one_run(rung, args)
     run.rung, run.name = "run", rung.name  # logs of its own: those of make check are evidence
+    unseen = ""
     if args.mutant:
+        unseen = planted.elsewhere(planted.mutate.load(args.mutant), emulators.kvm_offer()[0] if rung.backend == "auto" else rung.backend)
+        if unseen:
+            print("run: MUTANT=%s is not to be seen here: %s" % (args.mutant, unseen), flush=True)
         run, problem = planted.run_live(args.mutant, lambda kernel: one_run(rung, args, kernel))
     if problem:
         print("run: %s" % problem)
@@ -169,8 +188,7 @@ def cmd_run(args):
         print("known deviation: %s: %d checks, %s" % (reason, len(keys), keys[0] + (" ..." if len(keys) > 1 else "")))
     print("log: %s" % (result.run.workdir / "serial.log"))
     absent = emulators.qemu_svm_problem()
-    print("verdict: %s on %s, drover ended with %s%s" % ("PASS" if outcome.judgement.good else "FAIL", rung.name,
-                                                       exitcodes.name_of(result.code), "; " + absent if absent else ""))
+    print(last_line(rung, outcome, args.mutant, unseen) + ("; " + absent if absent else ""))
     return 0 if outcome.judgement.good else 1
 
 
@@ -208,7 +226,7 @@ def cmd_check(args):
         counts = planted.check()
     else:
         counts = bootcheck.check()
-    table.save_part(args.part, *counts)
+    table.save_part(args.part, *counts, time.monotonic() - BEGAN)
     return 1 if counts[1] else 0
 
 
@@ -231,7 +249,7 @@ def cmd_count(args):
     elif status and not found[1]:
         print("check-%s: ended with status %d though it names no failure" % (args.part, status))
         found[1] = 1
-    table.save_part(args.part, *found)
+    table.save_part(args.part, *found, time.monotonic() - BEGAN)
     return 1 if found[1] else 0
 
 

@@ -18,9 +18,9 @@ def multiboot_header(flags=0):
 CODE = b"\xb8\x10\x00\x00\x00\x66\xba\xf4\x00\xef\xfa\xf4"
 
 
-def segment(paddr, data, memsz=None, vaddr=None, offset=None):
-    """A loadable segment; offset: where it claims to lie in the file, else where it is put."""
-    return {"paddr": paddr, "data": data, "memsz": memsz if memsz is not None else len(data),
+def segment(paddr, data, memsz=None, vaddr=None, offset=None, kind=1):
+    """A loadable segment; offset: where it claims to lie in the file, else where it is put. kind 4: notes."""
+    return {"kind": kind, "paddr": paddr, "data": data, "memsz": memsz if memsz is not None else len(data),
             "vaddr": paddr if vaddr is None else vaddr, "offset": offset}
 
 
@@ -29,7 +29,7 @@ def image(segments, entry=BASE + 12, machine=3, kind=2):
     body, headers, offset = b"", b"", 0x1000
     for part in segments:
         at = offset if part["offset"] is None else part["offset"]
-        headers += struct.pack("<8I", 1, at, part["vaddr"], part["paddr"], len(part["data"]), part["memsz"], 7, 0x1000)
+        headers += struct.pack("<8I", part["kind"], at, part["vaddr"], part["paddr"], len(part["data"]), part["memsz"], 7, 0x1000)
         if part["offset"] is None:
             body += part["data"]
             offset += len(part["data"])
@@ -42,6 +42,11 @@ def image(segments, entry=BASE + 12, machine=3, kind=2):
 def first(extra=b""):
     """A first segment that is a whole kernel."""
     return segment(BASE, multiboot_header() + CODE + extra)
+
+
+def note(entry, name=7, desc=8, offset=None):
+    """The note of a 64-bit entry, of which these are the sizes that it says (vmm/boot64.h)."""
+    return segment(0, struct.pack("<III8sQ", name, desc, 1, b"drover", entry), offset=offset, kind=4)
 
 
 def good():
@@ -63,6 +68,10 @@ def broken():
         "wrap.elf": image([first(), segment(0xFFFFF000, b"\x90", memsz=0x2000)]),
         "low.elf": image([first(), segment(0x0, b"\x90" * 16)]),
         "entry_out.elf": image([first()], entry=0x3000000),
+        "note_entry_out.elf": image([first(), note(0x3000000)]),
+        "note_entry_high.elf": image([first(), note(0x100000000 + BASE)]),
+        "note_outside.elf": image([first(), note(BASE, offset=0x7FFFFF00)]),
+        "note_sizes.elf": image([first(), note(BASE, 0xFFFFFFFF, 0xFFFFFFFF)]),
         "no_multiboot.elf": image([segment(BASE, b"\0" * 12 + CODE)]),
         "phdr_out.elf": good()[:28] + struct.pack("<I", 0x7FFFFFF0) + good()[32:],
         "offset_out.elf": image([first(), segment(BASE + 0x10000, b"\x90" * 16, offset=0x7FFFFF00)]),

@@ -3,6 +3,7 @@
 
 import os
 import re
+import signal
 
 import gdb  # pylint: disable=import-error
 
@@ -95,6 +96,46 @@ def case_steps():
     run("delete")
 
 
+def case_emulated():
+    """A guest that is stepped for its branch records: an INT3 of gdb's is no instruction of the guest's to carry out."""
+    go_to(3)
+    say("debugctl", "%#x" % value("$debugctl"))
+    run("monitor hide off")
+    run("break gdb_work")
+    for _ in range(3):
+        say("work", go_on() + " %s rdi=%d" % (where(), value("$rdi")))
+    run("delete")
+
+
+def case_cut():
+    """A gdb that goes without a word, with breakpoints of all kinds set."""
+    go_to(0)
+    run("set breakpoint always-inserted on")
+    run("monitor hide off")
+    run("break *(long)&gdb_int3")
+    run("monitor hide on")
+    run("break *(long)&gdb_list")
+    run("hbreak gdb_work")
+    run("watch *(unsigned long *)&gdb_counter")
+    say("slots", slots())
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def case_again():
+    """The next one finds nothing of it."""
+    say("byte", "%#x" % value("*(unsigned char *)&gdb_int3"))
+    say("slots", slots())
+    say("at", where())
+
+
+def case_left():
+    """Detaches with breakpoints in place, as far as gdb lets anybody."""
+    go_to(0)
+    run("set breakpoint always-inserted on")
+    run("break *(long)&gdb_int3")
+    run("hbreak gdb_work")
+
+
 def case_watch():
     """Watchpoints of each size and kind."""
     go_to(3)
@@ -183,11 +224,16 @@ def case_threads():
         run("continue")
         names.update(re.findall(r"\* *\d+ +Thread \S+ \((vm [^)]*)\)", run("info threads")))
     say("seen", " ".join(sorted(names)))
-    other = 0
+    places, kept = set(), True
     for thread in gdb.selected_inferior().threads():
         thread.switch()
-        other += value("$rip") != 0
-    say("registers", other)
+        places.add(where())
+        run("set var *(unsigned long *)&watch_buf = %d" % thread.num)
+    for thread in gdb.selected_inferior().threads():
+        thread.switch()
+        kept = kept and value("*(unsigned long *)&watch_buf") == thread.num
+    say("registers", "%d %s" % (len(places), "gdb_work" in places))
+    say("memory", kept)
     run("set scheduler-locking on")
     stays = True
     for thread in gdb.selected_inferior().threads():
@@ -226,12 +272,28 @@ def case_nested():
     run("delete")
 
 
+def case_virtual():
+    """Steps over where a nested guest's posted interrupt would come."""
+    run("hbreak *(long)&m00_vintr")
+    say("there", "%s %s %s" % (go_on(), where(), level()))
+    run("delete")
+    for _ in range(5):
+        run("stepi")
+        say("step", where())
+
+
 def case_monitor():
     """What monitor knows."""
     go_to(0)
-    for command in ("exits", "trace 5", "vmcb", "vmcs", "audit", "phys 0x200000 16", "dbg", "help", "nonsense"):
+    rip, cr3, memory = value("$rip"), value("$cr3"), bytes(gdb.selected_inferior().read_memory(0x200000, 16))
+    wanted = (("exits", r"^drover: +-0 exception .*rip=%#x " % rip), ("trace 5", r"6 events.*kvm_exit: vm guest level 1 reason exception .*rip %#x " % rip),
+              ("vmcb", r"(?i)cr3\W+(0x)?%x\b" % cr3), ("vmcs", r"(?i)cr3\W+(0x)?%x\b" % cr3), ("audit", r"entry checks: 0 broken rules$"),
+              ("phys 0x200000 16", "^200000: %s$" % memory.hex(" ")), ("dbg", r"dr7=%x debugctl=0$.*slot 3: guest dr3=0x0 off" % value("$dr7")),
+              ("help", "^monitor phys +ADDRESS"), ("nonsense", "no such command: 'nonsense'"))
+    for command, pattern in wanted:
         text = run("monitor %s" % command)
-        say(command.split()[0], "%d lines %s" % (min(len(text.strip().split("\n")), 3), (re.findall(r"0 broken rules|no such command", text) or ["-"])[0]))
+        print(text[-2000:])
+        say(command.split()[0], re.search(pattern, re.sub(" +$", "", text.strip(), flags=re.M), re.M | re.S) is not None)
 
 
 # With four slots of the guest's own in use for long: each instruction would be a step of gdb's sake, millions of them. Software breakpoints stay.

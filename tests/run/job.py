@@ -3,6 +3,7 @@
 
 import ctypes
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -19,6 +20,7 @@ import ktap
 
 LOGS = emulators.BUILD / "logs"
 SCALE = float(os.environ.get("DROVER_TIMEOUT_SCALE", "1"))
+GAVE_UP = re.compile(r"^KVM internal error.*$", re.MULTILINE)  # QEMU stays, and its machine stands still
 NO_PORT = "could not bind any port"
 WORKERS = int(os.environ.get("DROVER_JOBS", "2"))
 
@@ -61,6 +63,7 @@ class Result:
     seconds: float = 0.0
     problem: str = ""       # could not be started
     notes: list = field(default_factory=list)
+    gave_up: str = ""       # the emulator's words, if it stopped the machine and stayed
 
     @property
     def timed_out(self):
@@ -81,6 +84,8 @@ class Result:
         """How it ended, in words."""
         if self.problem:
             return self.problem
+        if self.gave_up:
+            return "stopped for good: %s" % self.gave_up
         if self.timed_out:
             return "no end within %d s" % (self.run.timeout * SCALE)
         return "exit status %d (code %s)" % (self.status, exitcodes.name_of(self.code))
@@ -206,6 +211,8 @@ def _execute(run, stream):
                 streamer.stop.set()
                 streamer.join()
     result.seconds = time.monotonic() - started
+    gave_up = GAVE_UP.search(result.said()) if result.timed_out else None
+    result.gave_up = gave_up.group(0) if gave_up else ""
     if serial.exists():
         result.log = serial.read_bytes().decode("utf-8", "replace")
     return result
@@ -213,7 +220,7 @@ def _execute(run, stream):
 
 def _wait(run, process, serial, started):
     """The exit status, or None at the time limit."""
-    settled = None
+    settled, asked = None, started
     while True:
         try:
             return process.wait(timeout=0.1)
@@ -222,6 +229,10 @@ def _wait(run, process, serial, started):
         now = time.monotonic()
         if now - started > run.timeout * SCALE:
             return None
+        if run.platform != "bochs" and now - asked > 2:
+            asked = now
+            if GAVE_UP.search(Result(run).said()):
+                return None
         if settled is None and _settled(run, serial):
             settled = now
         if settled is not None and now - settled > 5:

@@ -13,6 +13,7 @@ import emulators
 import exitcodes
 import job
 import ktap
+import live
 import rules
 import rungs
 
@@ -20,6 +21,15 @@ DEFAULT = "qemu-system-x86_64 -accel tcg -cpu max"
 FAST = "l0_fastpath"
 ROUNDS = 100000
 TIMEOUT = 600
+ALONE = 60  # seconds for one scenario, where the whole suite did not come to its end
+ACCELERATED = re.compile(r"(?:^|[=,-])(?:enable-)?(?:kvm|hvf|whpx|nvmm|xen|mshv)(?:$|[:,])")
+# What is QEMU's, by scenario, when it runs without -icount.
+TWICE = "QEMU TCG without -icount: VMRUN's injected interrupt stays in QEMU's exception index, and comes again (docs/emulators.md, 9a); not the same in each run"
+OF_TCG = {"a35_irq_once": TWICE, "a35_self_ipi": TWICE, "lapic_timer": TWICE}
+# What QEMU says when a machine does not start, and what may help.
+HINTS = ((re.compile(r"failed to set MSR 0x10a\b"), "KVM refuses IA32_ARCH_CAPABILITIES, which QEMU gives a guest with -cpu host: try -cpu host,-arch-capabilities"),
+         (re.compile(r"failed to set MSR"), "KVM refuses an MSR of this CPU model: try -cpu host without the feature that has it, or another model, such as -cpu kvm64"),
+         (re.compile(r"Could not access KVM|/dev/kvm|failed to initialize kvm", re.IGNORECASE), "no KVM for this user here; -accel tcg asks QEMU itself"))
 HELD, BROKEN, UNSEEN = "held", "broken", "not shown"
 
 
@@ -65,14 +75,26 @@ def by_rule(checks):
     return {rule: found[rule] for rule in sorted(found)}
 
 
-def tell(where, finding, words, comes_from):
-    """The lines about a broken rule."""
+def is_tcg(words):
+    """Whether a QEMU command emulates, with a clock that does not count instructions."""
+    return any("qemu" in Path(word).name for word in words) and "-icount" not in words and not any(ACCELERATED.search(word) for word in words)
+
+
+def hint(said):
+    """What may help where nothing ran, or ""."""
+    return next((text for pattern, text in HINTS if pattern.search(said)), "")
+
+
+def tell(where, finding, words, comes_from, of_qemu=None):
+    """The lines about a broken rule. of_qemu: {scenario: why} of what is known of what runs it."""
     first = finding.broken[0]
     expected, actual = bits.decode(first.ident, first.text, first.expected, first.actual)
     value = "could not run: %s" % first.reason if first.status == ktap.ERROR else "expected %s, actual %s" % (expected, actual)
+    known = {c.scenario: (of_qemu or {}).get(c.scenario) for c in finding.broken}
+    lines = ["    %s: %s" % ("known" if len(known) == 1 else "known, of " + scenario, why) for scenario, why in known.items() if why]
     return ["%s: %s broken: %s" % (where, finding.rule, words.get(finding.rule, "")),
             "    from: %s" % comes_from.get(finding.rule, "docs/rules.md"),
-            "    %d of %d checks; %s %s: %s" % (len(finding.broken), finding.passed + len(finding.broken), first.key, first.text, value)]
+            "    %d of %d checks; %s %s: %s" % (len(finding.broken), finding.passed + len(finding.broken), first.key, first.text, value)] + lines
 
 
 def argv_of(words, kernel, append, modules=()):
@@ -87,15 +109,30 @@ def argv_of(words, kernel, append, modules=()):
     return make
 
 
+def one_run(words, what, name, scenarios, more="", timeout=TIMEOUT):
+    """The run of these scenarios, bare or nested."""
+    if what == "bare":
+        made = argv_of(words, rungs.GUEST, ("scenario=%s %s" % (scenarios, more)).strip())
+    else:
+        made = argv_of(words, rungs.DROVER, "backend=auto screen=off", rungs.modules(scenarios, more))
+    return job.Run("l0", "%s-%s" % (what, name), bare=what == "bare", timeout=timeout, argv=made)
+
+
 def to_run(words):
     """[(what it is, job.Run)]."""
-    made = []
-    for name, scenarios in (("suite", "all"), ("fast", "%s count=%d" % (FAST, ROUNDS))):
-        made.append(("bare", job.Run("l0", "bare-" + name, bare=True, timeout=TIMEOUT, argv=argv_of(words, rungs.GUEST, "scenario=%s" % scenarios))))
-    for name, scenarios, more in (("suite", "all", ""), ("fast", FAST, "count=%d" % ROUNDS)):
-        made.append(("nested", job.Run("l0", "nested-" + name, timeout=TIMEOUT,
-                                       argv=argv_of(words, rungs.DROVER, "backend=auto screen=off", rungs.modules(scenarios, more)))))
-    return made
+    return [(what, one_run(words, what, *run)) for what in ("bare", "nested") for run in (("suite", "all"), ("fast", FAST, "count=%d" % ROUNDS))]
+
+
+def died_in(result):
+    """The scenario that a run did not come to the end of, or ""."""
+    found = re.search(r"the log ends inside scenario (\w+)", "\n".join(rungs.collect(result)[1]))
+    return found.group(1) if found else ""
+
+
+def left(result, flags):
+    """What a suite that died did not get to, by the scenarios' flags."""
+    died, seen = died_in(result), {c.scenario for c in rungs.collect(result)[0]}
+    return sorted(name for name, flag in flags.items() if "SCN_BY_NAME" not in flag and name not in seen and name != died) if died else []
 
 
 def unusable(result):
@@ -119,23 +156,24 @@ def summary(findings):
     return "%d rules held, %d broken, %d not shown" % tuple(states.count(s) for s in (HELD, BROKEN, UNSEEN))
 
 
-def report(what, results, words, comes_from, write=print):
+def report(what, results, words, comes_from, write=print, of_qemu=None):
     """(rules broken, whether it could be judged) of one way to run."""
     checks, ran = [], False
     for result in results:
-        why = unusable(result)
+        why, told = unusable(result), result.run.timeout == ALONE and died_in(result)  # those that died stand in one line
         if why:
-            write("%s: %s: %s" % (what, result.run.name, why))
+            if not told:
+                write("%s: %s: %s" % (what, result.run.name, why))
             continue
         ran = True
         found, problems = rungs.collect(result)
         checks += found
-        for text in problems[:5]:
+        for text in [] if told else problems[:5]:
             write("%s: %s: %s" % (what, result.run.name, text))
     findings = by_rule(checks)
     for finding in findings.values():
         if finding.broken:
-            for line in tell(what, finding, words, comes_from):
+            for line in tell(what, finding, words, comes_from, of_qemu):
                 write(line)
     if ran:
         write("%s: %s" % (what, summary(findings)))
@@ -149,13 +187,29 @@ def check(command):
     print("l0: %s" % " ".join(words), flush=True)
     runs = to_run(words)
     results = job.execute_all([run for _, run in runs])
+    whys = {unusable(result) for result in results}
+    if len(whys) == 1 and "" not in whys:  # one message, not one for each run
+        print("l0: none of the %d runs began: %s" % (len(runs), whys.pop()))
+        said = "\n".join(result.said() + result.problem for result in results)
+        print("l0: nothing could be run%s" % ("; " + hint(said) if hint(said) else ""))
+        return 2
     broken, ran = 0, False
     for what in ("bare", "nested"):
         mine = [r for (kind, _), r in zip(runs, results) if kind == what]
-        found, judged = report(what, mine, rules.sentences(text), sources(text))
+        judged = what == "bare" or not unusable(mine[0])  # under drover: not where it has no SVM or VMX
+        alone = left(mine[0], live.scenario_flags()) if judged else []
+        if alone:
+            print("%s: %s died in %s; the other %d scenarios run alone" % (what, mine[0].run.name, died_in(mine[0]), len(alone)), flush=True)
+            mine += job.execute_all([one_run(words, what, name, name, timeout=ALONE) for name in alone])
+        died = [name for name in map(died_in, mine) if name and judged]
+        if died:
+            ends = sorted({result.end() for result in mine if died_in(result)})
+            print("%s: died in %d scenarios (%s): %s" % (what, len(died), "; ".join(ends), " ".join(died)))
+            broken += len(died)
+        found, judged = report(what, mine, rules.sentences(text), sources(text), of_qemu=OF_TCG if is_tcg(words) else None)
         broken, ran = broken + found, ran or judged
     print("l0: logs: %s" % (job.LOGS / "l0"))
-    print("l0: %s" % ("nothing could be run" if not ran else "%d rules broken, bare and nested counted apart" % broken))
+    print("l0: %s" % ("nothing could be run" if not ran else "%d rules broken, or scenarios died in; bare and nested counted apart" % broken))
     return 2 if not ran else 1 if broken else 0
 
 

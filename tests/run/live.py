@@ -17,6 +17,7 @@ import rungs
 COLOURS = {"ok": "32", "known": "33", "skip": "2", "FAIL": "1;31", "ERROR": "1;35", "dim": "2"}
 FLAGS = re.compile(r"^SCENARIO\((\w+),.*?,\s*([^,()]*)\)(?: |$)", re.MULTILINE)
 LAST_EXITS = 12
+EARLY = 0.05  # of a run: no word of the time that is left
 SHOWN = 12  # failures that are told in full
 CONSOLE = 0xe9  # the port on which a guest under drover says a line, in one exit
 
@@ -50,9 +51,10 @@ def planned(rung, scenarios, flags):
 
 
 def time_left(done, total, seconds, usual):
-    """Seconds: what is left of the usual time, longer by as much as this run is slower; without a usual time by its own pace. None: not known yet."""
-    if not total or not done:
-        return usual or None
+    """Seconds: what is left of the usual time, longer by as much as this run is slower; without a usual time by its own pace. None: not known yet, since
+    at first the start of the machine is most of it."""
+    if not total or done < total * EARLY:
+        return None
     share = min(done / total, 1)
     if not usual:
         return seconds / share * (1 - share)

@@ -5,6 +5,7 @@ The edits are those of tests/host/mutants; here they boot. A scenario that stays
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -161,6 +162,9 @@ GDB_PLANTS = (
     ("GE03-hlt", "svm-qemu", "steps"),
     ("GE04-slot-lost", "svm-qemu", "owners"),
     ("GE05-ring3-int3", "pvm-qemu", "steps"),
+    ("GE09-emulated-int3", "svm-qemu", "emulated"),
+    ("GE07-byte-left", "svm-qemu", "cut"),
+    ("GE08-virtual-step", "svm-qemu", "virtual"),
     ("GE06-fetch-rf", "vmx-bochs", "steps"),
     ("G10-written", "svm-qemu", "steps"),
 )
@@ -194,6 +198,19 @@ def build(name):
     if done.returncode:
         return None, "does not build: " + done.stdout.decode("utf-8", "replace")[-400:]
     return tree / "build/drover.elf", ""
+
+
+BACKEND_NAME = re.compile(r"-(svm|vmx|pvm)(?:-|$)")
+BACKEND_FILE = re.compile(r"arch/x86/(svm|vmx|pvm)/")
+
+
+def elsewhere(mutant, backend):
+    """Why a mutant is not to be seen with this backend: it is in the code of others, or has another's name (B01-svm). "": it may be."""
+    named = BACKEND_NAME.search(mutant.name)
+    places = {named.group(1)} if named else {found.group(1) if found else "" for found in (BACKEND_FILE.match(name) for name, _, _ in mutant.edits)}
+    if backend not in ("svm", "vmx", "pvm") or backend in places or "" in places:
+        return ""
+    return "it is of %s, and %s runs" % (" and ".join(sorted(places)), backend)
 
 
 def run_live(name, make):

@@ -3,7 +3,7 @@
 """`make rules`: which rule of docs/rules.md is implemented where, which checks of this run prove it, on which rungs, and which mutants turn them red.
 
 A rule is tested if a check with its ID passed inside drover on a rung (host is one) and a planted bug turned a check of it red. The rest needs a
-line in docs/CAVEATS.md, `Rules without a test`. Nothing is run here: the logs of the last check-host, -mutants, -explore, -svm, -vmx, -planted are read."""
+line in docs/CAVEATS.md, `Rules without a test`. Nothing is run here: what the parts in PARTS left is read. `rules.py stale` names those that have to run first."""
 
 import json
 import re
@@ -17,7 +17,6 @@ import table
 
 SOURCES = ("boot", "arch", "vmm", "drivers")
 PARTS = ("host", "mutants", "explore", "bare", "svm", "vmx", "pvm", "planted", "nested", "gdb")
-PLANNED = ""  # groups of which no rule is asked yet
 BACKEND = {"V": "vmx", "N": "vmx", "S": "svm", "M": "svm", "P": "pvm"}  # a group's rungs; what the other vendor's do is no proof
 HOST = "host"
 EXPLORE = "explore"  # an invariant that holds in a set, and that a mutant breaks there, speaks for the mutant's rules
@@ -188,11 +187,7 @@ def judge_one(rule, caveat):
     """Sets one rule's state; yields what is wrong with it."""
     passed = any(proves(rung, rule.ident) for rung in rule.checks)
     tested = passed and bool(rule.red)
-    if rule.ident[0] in PLANNED:
-        rule.state = "planned"
-        if caveat:
-            yield "%s is planned: no caveat is needed" % rule.ident
-    elif tested:
+    if tested:
         rule.state = "tested"
         if caveat:
             yield "%s is tested: its caveat is stale" % rule.ident
@@ -239,7 +234,7 @@ def gather():
         found.red[mutant + "*"] = by_rung
     for part in PARTS:
         saved = load_json(results / ("part-%s.json" % part), found.problems, "make check-%s" % part)
-        if saved and saved.get("sources") != rungs.source_hash():
+        if saved and saved.get("sources") != rungs.source_hash(part):
             found.problems.append("check-%s ran on other sources: run it again" % part)
         elif saved and saved.get("failed"):
             found.problems.append("check-%s has failures: what it says of others is not to be relied on" % part)
@@ -287,8 +282,6 @@ def some(items, limit):
 def print_rules(rules):
     """One line per rule; rungs that only say what a bare machine does stand in brackets."""
     for rule in rules.values():
-        if rule.state == "planned":
-            continue
         names = [r for r in (HOST, EXPLORE, *table.ORDER) if r in rule.checks] + [r for r in rule.checks if r.endswith("-gdb")]
         where = [table.HEADS.get(r, r) if proves(r) else "(%s)" % table.HEADS.get(r, r) for r in names]
         checks = [c for r in names if proves(r) for c in rule.checks[r]]
@@ -296,12 +289,23 @@ def print_rules(rules):
                                              " ".join(where) or "-", some(sorted(rule.red), 4)))
         if rule.caveat:
             print("    caveat: %s" % rule.caveat)
-    for group in PLANNED:
-        print("%s: %d rules planned" % (group, sum(1 for r in rules if r[0] == group)))
 
 
-def main():
-    """Status 0 only if each rule is tested or has its caveat."""
+def stale(ran=False):
+    """The parts whose results say nothing of this tree: absent, unreadable, of other sources or tests; or, unless it is known that they ran just now, failed."""
+    found = []
+    for part in PARTS:
+        saved = load_json(rungs.RESULTS / ("part-%s.json" % part), [])
+        if saved.get("sources") != rungs.source_hash(part) or (saved.get("failed") and not ran):
+            found.append(part)
+    return found
+
+
+def main(words=()):
+    """Status 0 only if each rule is tested or has its caveat. `stale` [`ran`]: prints the parts that have to run first, and no more."""
+    if words[:1] == ["stale"]:
+        print(" ".join(stale("ran" in words)))
+        return 0
     root = Path(".")
     rules, problems = read_rules((root / "docs/rules.md").read_text(encoding="utf-8"))
     caveats, more = read_caveats((root / "docs/CAVEATS.md").read_text(encoding="utf-8"))
@@ -317,12 +321,11 @@ def main():
     states = [r.state for r in rules.values()]
     mute = [r.ident for r in rules.values() if r.state == "tested" and not r.cited]
     print("rules: tested and cited in no comment of %s: %s" % (" ".join(SOURCES), " ".join(mute) or "none"))
-    print("rules: %d tested, %d with a caveat, %d planned, %d open, %d problems; rungs: %s" % (
-        states.count("tested"), states.count("caveat"), states.count("planned"), states.count("OPEN"), len(problems),
-        " ".join(sorted(evidence.checks))))
+    print("rules: %d tested, %d with a caveat, %d open, %d problems; rungs: %s" % (
+        states.count("tested"), states.count("caveat"), states.count("OPEN"), len(problems), " ".join(sorted(evidence.checks))))
     print("rules: %d passed, %d failed" % (states.count("tested") + states.count("caveat"), len(problems)))
     return 1 if problems else 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

@@ -14,7 +14,9 @@ NEST ?= 1
 UPPER_OPTIONS ?=
 # log or lines: what is shown while it runs. Empty: a line per scenario on a terminal, the log elsewhere.
 VIEW ?=
-RUNNER := python3 tests/run/drover_run.py
+# Dry, it is only named: what follows may not write results.
+RUN_DRY := $(if $(DRY),:)
+RUNNER := $(RUN_DRY) python3 tests/run/drover_run.py
 CHECK_PARTS := lint host coverage mutants fuzz explore bare svm vmx pvm nested policies gdb planted rules boot report
 
 .PHONY: deps run bench check check-host check-coverage check-mutants check-fuzz check-explore check-bare check-svm check-vmx check-pvm check-policies
@@ -25,8 +27,17 @@ ifneq (,$(filter deps,$(MAKECMDGOALS)))
 .NOTPARALLEL:
 endif
 
+# A variable of the command line that nobody reads is a misspelt one.
+KNOWN := PLATFORM BACKEND SCENARIO OPTIONS GUEST MUTANT NEST UPPER_OPTIONS VIEW QEMU KEPT RUNG RAN ONLY EXPLORE FUZZ_SEED FUZZ_ONLY \
+	DROVER_CMDLINE GUEST_CMDLINE V CC HOST_CC LD GUEST_LD OBJCOPY OBJDUMP CFLAGS ASFLAGS WARN SHELL MAKEFLAGS
+UNREAD := $(foreach v,$(.VARIABLES),$(if $(filter command,$(firstword $(origin $v))),$(filter-out $(KNOWN),$v)))
+$(if $(strip $(UNREAD)),$(error unknown variable: $(strip $(UNREAD)). There are: $(wordlist 1,9,$(KNOWN)), and others: README.md))
+
 deps:
 	@sh tests/run/deps.sh
+
+# Choices are asked before anything is built. $(1): the variable; $(2): its values.
+one_of = $(if $(or $(filter-out $(2),$($(1))),$(word 2,$($(1)))),$(error $(1)=$($(1)): it is one of: $(2)))
 
 # These come as recipes, not as prerequisites, so that deps can come first and nothing is built without a compiler.
 define need
@@ -38,10 +49,11 @@ endef
 DEPS_FIRST := $(filter deps,$(MAKECMDGOALS))
 
 run: | $(DEPS_FIRST)
+	$(call one_of,PLATFORM,qemu kvm bochs)$(call one_of,BACKEND,auto svm vmx pvm)$(call one_of,VIEW,log lines)$(call one_of,NEST,1 2 3)
 	$(need)
 	$(build)
 	@$(RUNNER) run --platform "$(PLATFORM)" --backend "$(BACKEND)" --scenario "$(SCENARIO)" --options "$(OPTIONS)" --mutant "$(MUTANT)" \
-		--guest "$(GUEST)" --nest "$(NEST)" --view "$(VIEW)" --upper-options "$(UPPER_OPTIONS)"
+		--guest "$(GUEST)" --nest "$(or $(NEST),1)" --view "$(VIEW)" --upper-options "$(UPPER_OPTIONS)"
 
 bench: | $(DEPS_FIRST)
 	$(need)
@@ -52,7 +64,7 @@ bench: | $(DEPS_FIRST)
 check: | $(DEPS_FIRST)
 	$(call need,report)
 	@rm -rf build/results build/logs
-	+@for part in $(CHECK_PARTS); do echo "== check-$$part"; $(MAKE) --no-print-directory check-$$part || true; done
+	+@for part in $(CHECK_PARTS); do echo "== check-$$part"; $(MAKE) --no-print-directory check-$$part RAN=1 || true; done
 	@$(RUNNER) sum
 
 check-lint: | $(DEPS_FIRST)
@@ -84,11 +96,13 @@ check-bare check-svm check-vmx check-pvm check-nested check-policies check-gdb c
 	$(build)
 	@$(RUNNER) check $(@:check-%=%)
 
-# Reads what the parts of check left. What has not run yet, or is older than the host tests' log, runs first.
-RULES_PARTS := host explore mutants bare svm vmx pvm planted nested gdb
+# Reads what the parts of check left. What has not run on these sources and tests, or has failed, runs first; but what has failed in a `make check` stays so
+# in it (RAN=1). It ends with status 2 if a part fails again.
+RAN ?=
 rules: | $(DEPS_FIRST)
 	$(need)
-	+@for part in $(RULES_PARTS); do test -e $(B)/results/part-$$part.json || $(MAKE) --no-print-directory check-$$part; done
+	$(build)
+	+@for part in $$(python3 -B tests/run/rules.py stale $(if $(RAN),ran)); do $(MAKE) --no-print-directory check-$$part || true; done
 	+@test $(B)/results/host-red.json -nt $(B)/results/host-tests.log || $(MAKE) --no-print-directory host-mutants
 	@python3 -B tests/run/rules.py
 

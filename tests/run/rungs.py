@@ -67,9 +67,12 @@ RUNGS = {r.name: r for r in (
     Rung("pvm-qemu", "qemu", "amd", "pvm", "bare-qemu", cpu="max,-svm", floor=5000),
     Rung("pvm-bochs", "bochs", "intel", "pvm", "bare-bochs-intel", timeout=300, floor=5300),
     Rung("pvm-bochs-amd", "bochs", "amd", "pvm", "bare-bochs-amd", timeout=300, floor=5300),
-    Rung("kvm", "kvm", "", "auto"),
-    Rung("pvm-kvm", "kvm", "", "pvm"),
+    Rung("kvm", "kvm", "", "auto", floor=4700),
+    Rung("pvm-kvm", "kvm", "", "pvm", floor=5000),
 )}
+# Where the tests of a part of `make check` lie, if it is not the guest.
+TESTS_OF = {"host": ("tests/host",), "coverage": ("tests/host",), "mutants": ("tests/host",), "explore": ("tests/host", "tests/explore"),
+            "fuzz": ("tests/host", "tests/fuzz"), "planted": ("tests/guest", "tests/host/mutants"), "nested": ("tests/guest", "tests/host/mutants")}
 # Seconds that the whole suite takes on an idle machine with two cores: by these `make run` tells how long it will be.
 USUAL = {"bare-qemu": 2, "bare-bochs-intel": 20, "bare-bochs-amd": 25, "svm-qemu": 25, "svm-bochs": 90, "vmx-bochs": 85, "kvm": 15, "nest2-svm-qemu": 60,
          "pvm-qemu": 20, "pvm-bochs": 60, "pvm-bochs-amd": 60, "pvm-kvm": 15, "nest2-svm-bochs": 500, "nest2-vmx-bochs": 550}
@@ -166,11 +169,11 @@ def version(rung):
     return emulators.version_text("bochs" if rung.platform == "bochs" else "qemu")
 
 
-def source_hash():
-    """Of what is under test: results of other sources are no evidence."""
+def source_hash(part=""):
+    """Of what is under test: results of other sources are no evidence. part: of `make check`, with the tests that it runs; "": drover alone."""
     digest = hashlib.sha256()
-    for top in ("boot", "arch", "vmm", "drivers"):
-        for path in sorted(p for p in Path(top).rglob("*") if p.suffix in (".c", ".h", ".S", ".def")):
+    for top in ("boot", "arch", "vmm", "drivers") + (TESTS_OF.get(part, ("tests/guest",)) if part else ()):
+        for path in sorted(p for p in Path(top).rglob("*") if p.suffix in (".c", ".h", ".S", ".def", ".mutant")):
             digest.update(str(path).encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()
 
@@ -215,7 +218,7 @@ def _end_problems(result, checks):
     if result.problem:
         return [result.problem]
     if result.timed_out:
-        return ["no end within %d s" % (result.run.timeout * job.SCALE)]
+        return [result.end()]
     statuses = {c.status for c in checks}
     want = "EXIT_ERROR" if ktap.ERROR in statuses else "EXIT_FAIL" if ktap.FAIL in statuses else "EXIT_PASS"
     if result.run.bare and result.run.platform == "bochs":

@@ -3,6 +3,7 @@
 """Tests of the runner itself, with made-up logs: each rule of the expectation lists is seen to turn red.
 The last line is `selftest: N passed, N failed`."""
 
+import io
 import os
 import subprocess
 import sys
@@ -271,10 +272,14 @@ class Runs(unittest.TestCase):
             try:
                 slow = job.execute(job.Run("r", "slow", timeout=0.5, argv=lambda s, w: ["sleep", "60"]))
                 none = job.execute(job.Run("r", "none", argv=lambda s, w: ["/no/such/emulator"]))
+                stuck = job.execute(job.Run("r", "stuck", timeout=60, argv=lambda s, w: ["sh", "-c", "echo KVM internal error. Suberror: 1; sleep 60"]))
+                end = stuck.end()
                 dies = job.execute(job.Run("r", "dies", argv=lambda s, w: ["sh", "-c", "exit 3"]))
             finally:
                 job.LOGS = old
         self.assertTrue(slow.timed_out and slow.seconds < 5)
+        self.assertTrue(stuck.timed_out and stuck.seconds < 8)
+        self.assertEqual(end, "stopped for good: KVM internal error. Suberror: 1")
         self.assertTrue(none.problem)
         self.assertEqual((dies.status, dies.code), (3, None))
 
@@ -363,19 +368,20 @@ class Others(unittest.TestCase):
     def test_sum(self):
         with tempfile.TemporaryDirectory() as folder:
             old, rungs.RESULTS = rungs.RESULTS, Path(folder)
-            out, sys.stdout = sys.stdout, open(os.devnull, "w", encoding="utf-8")
+            out, sys.stdout = sys.stdout, io.StringIO()
             try:
-                table.save_part("a", 3, 0, 1)
+                table.save_part("a", 3, 0, 1, 70.4)
                 good, missing = table.sum_parts(("a",)), table.sum_parts(("a", "b"))
                 table.save_part("b", 0, 0, 4)
                 empty = table.sum_parts(("a", "b"))
                 table.save_part("b", 2, 1, 0)
                 failed = table.sum_parts(("a", "b"))
+                said = sys.stdout.getvalue().split("\n")
             finally:
-                sys.stdout.close()
                 sys.stdout = out
                 rungs.RESULTS = old
         self.assertEqual((good, missing, empty, failed), (True, False, False, False))
+        self.assertEqual([said[0], *said[-3:]], ["check-a: 3 passed, 0 failed, 1 skipped, 70 s", "all parts: 1 min 10 s", "5 passed, 1 failed, 1 skipped", ""])
 
     def test_backports(self):
         script = os.path.join(os.path.dirname(os.path.abspath(__file__)), "deps.sh")
@@ -393,6 +399,33 @@ class Others(unittest.TestCase):
                 self.assertNotIn("old-updates", made)
                 self.assertEqual(subprocess.run(["sh", script, "backports", folder, "new", folder + "/out"],
                                                 check=False).returncode, 1)
+
+
+class Make(unittest.TestCase):
+    """The Makefile's own promises."""
+
+    @staticmethod
+    def make(*words):
+        """(status, output) of make in the tree."""
+        env = {k: v for k, v in os.environ.items() if k not in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "GNUMAKEFLAGS")}
+        done = subprocess.run(["make", *words], cwd=Path(__file__).resolve().parents[2], env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                              stderr=subprocess.STDOUT, check=False)
+        return done.returncode, done.stdout.decode("utf-8", "replace")
+
+    def test_dry(self):
+        """make -n runs no part of check, although lines that call $(MAKE) are run all the same."""
+        for words in (("-n",), ("-n", "V=1"), ("-kn",)):
+            status, said = self.make(*words, "check-host", "check-coverage", "check-mutants", "check-fuzz", "check-explore")
+            self.assertEqual((status, "failed" in said, "Error" in said), (0, False, False), said)
+            self.assertIn("drover_run.py count host make", said)
+
+    def test_variables(self):
+        """A choice that there is not, and a misspelt variable, are named before anything is built."""
+        for words, told in ((("BACKEND=smv",), "BACKEND=smv: it is one of: auto svm vmx pvm"), (("NEST=4",), "NEST=4: it is one of: 1 2 3"),
+                            (("PLATFORM=qemu bochs",), "PLATFORM=qemu bochs: it is one of"), (("SCENARIOS=a",), "unknown variable: SCENARIOS")):
+            status, said = self.make("run", *words)
+            self.assertEqual((status, said.count("\n")), (2, 1), said)
+            self.assertIn(told, said)
 
 
 DEPS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "deps.sh")

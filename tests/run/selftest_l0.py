@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """The part of selftest.py that asks what `make check-l0` makes of a log."""
 
+import io
+import sys
 import unittest
 from pathlib import Path
 
@@ -48,6 +50,39 @@ class L0Tests(unittest.TestCase):
                             (job.Result(run, "", None), "no end within"), (job.Result(run, problem="qemu: none"), "qemu: none")):
             self.assertIn(why, l0.unusable(result))
             self.assertEqual(l0.report("nested", [result], {}, {}, out.append), (0, False))
+
+    def test_known(self):
+        """What is QEMU's own, without a clock that counts instructions, is told as QEMU's; the rule stays broken."""
+        out = []
+        log = self.good.replace("a01", "a35_irq_once").replace("0xffffffff", "0xffff4ff1")
+        for of_qemu, told in ((None, 0), (l0.OF_TCG, 1)):
+            self.assertEqual(l0.report("bare", [job.Result(job.Run("l0", "bare-suite", bare=True), log, 35)], {}, {}, out.append, of_qemu), (1, True))
+            self.assertEqual("\n".join(out).count("    known: QEMU TCG without -icount"), told)
+        for command, tcg in (("qemu-system-x86_64 -cpu max", True), ("/usr/bin/qemu-system-x86_64 -accel tcg -cpu kvm64", True), ("qemu -enable-kvm", False),
+                             ("qemu -machine q35,accel=kvm:tcg", False), ("qemu -accel kvm", False), ("qemu -icount shift=0", False), ("mine", False)):
+            self.assertEqual(l0.is_tcg(command.split()), tcg, command)
+
+    def test_died(self):
+        """A suite that dies in one scenario: the others are to run alone."""
+        flags = {"a01": "0", "doc0_x": "0", "next": "SCN_LAB", "storm": "SCN_BY_NAME"}
+        run = job.Run("l0", "bare-suite", bare=True)
+        cut = job.Result(run, self.good[:self.good.index("  1..1\nok 2 doc0_x")], None)
+        self.assertEqual((l0.died_in(cut), l0.left(cut, flags)), ("doc0_x", ["next"]))
+        whole = job.Result(run, self.good, 35)
+        self.assertEqual((l0.died_in(whole), l0.left(whole, flags)), ("", []))
+
+    def test_nothing_began(self):
+        """One message, with what may help."""
+        old, job.execute_all = job.execute_all, lambda runs: [job.Result(run, problem="qemu: failed to set MSR 0x10a to 0x1") for run in runs]
+        out, sys.stdout = sys.stdout, io.StringIO()
+        try:
+            status = l0.check("qemu -enable-kvm")
+            said = sys.stdout.getvalue()
+        finally:
+            job.execute_all, sys.stdout = old, out
+        self.assertEqual((status, said.count("MSR 0x10a")), (2, 1))
+        self.assertIn("try -cpu host,-arch-capabilities", said.split("\n")[-2])
+        self.assertEqual(l0.hint("all is well"), "")
 
     def test_command(self):
         words = ["qemu-system-x86_64", "-enable-kvm"]

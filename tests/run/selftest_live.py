@@ -2,11 +2,13 @@
 """The part of selftest.py that asks what `make run` shows: lines per scenario, the time left, and what is wrong."""
 
 import io
+import re
 import unittest
 from pathlib import Path
 
 import bench
 import bits
+import dbgtrace
 import expect
 import job
 import ktap
@@ -55,7 +57,7 @@ class LiveTests(unittest.TestCase):
         self.assertFalse(live.colours_wanted(io.StringIO()))
 
     def test_time_left(self):
-        self.assertEqual([live.time_left(0, 10, 5, 40), live.time_left(0, 10, 5, None)], [40, None])
+        self.assertEqual([live.time_left(0, 10, 5, 40), live.time_left(4, 100, 5, 40), live.time_left(1, 0, 5, None)], [None, None, None])
         self.assertEqual(live.time_left(5, 10, 10, 40), 20)    # faster than usual: not believed
         self.assertEqual(live.time_left(5, 10, 40, 40), 40)    # twice as slow
         self.assertEqual(live.time_left(5, 10, 30, None), 30)  # by its own pace
@@ -74,8 +76,15 @@ class LiveTests(unittest.TestCase):
             self.assertEqual(bench.judge_traced(plain, {**{n: (110, "") for n in bench.TRACED}, "cpuid": (value, "")})[1], failed, value)
         self.assertEqual(bench.judge_traced({}, {})[1], len(bench.TRACED))
 
+    def test_trace_words(self):
+        """Who may access a register: what drover prints, no more and no less."""
+        names = re.search(r"who_names\[\] = \{([^}]*)\}", Path("vmm/dbgtrace.c").read_text(encoding="utf-8")).group(1)
+        words = re.search(r"by \(([^)]*)\)", dbgtrace.ACCESS.pattern).group(1)
+        self.assertEqual(sorted(re.findall(r"\w+", names)), sorted(words.split("|")))
+
     def test_usual(self):
         self.assertEqual([r for r in rungs.RUNGS.values() if not r.policy and r.nest < 3 and r.name not in rungs.USUAL], [])
+        self.assertEqual([r.name for r in rungs.RUNGS.values() if not r.floor], [])
 
     def check(self, line):
         return ktap.result("  " + line, "a01")

@@ -5,7 +5,11 @@ import tempfile
 import unittest
 from pathlib import Path
 
+import drover_run
+import expect
+import job
 import planted
+import rungs
 
 mutate = planted.mutate
 
@@ -31,6 +35,22 @@ class MutantTests(unittest.TestCase):
         self.assertIn("ERROR no longer applies", mutate.verdict(mutant, [own], 1)[1])
         self.assertTrue(mutate.Mutant("m", "# story: s\n").mistakes)
         self.assertIsNone(mutate.load("../README"))
+
+    def test_elsewhere(self):
+        """A mutant of a backend that does not run, and what the last line of make run says of one that nothing has shown."""
+        edit = "\n@@ %s\n<<<<\nx\n====\ny\n>>>>\n"
+        svm, both, all_of = (mutate.Mutant("m", "# story: s\n# source: t\n# rules: H06\n" + "".join(edit % name for name in names)) for names in (
+            ("arch/x86/svm/svm.c",), ("arch/x86/svm/svm.c", "arch/x86/vmx/vmx.c"), ("arch/x86/svm/svm.c", "vmm/run.c")))
+        self.assertEqual([planted.elsewhere(svm, b) for b in ("svm", "pvm", "auto")], ["", "it is of svm, and pvm runs", ""])
+        self.assertEqual([planted.elsewhere(both, b) for b in ("svm", "vmx", "pvm")], ["", "", "it is of svm and vmx, and pvm runs"])
+        self.assertEqual(planted.elsewhere(all_of, "pvm"), "")
+        self.assertEqual(planted.elsewhere(mutate.load("B01-svm"), "vmx"), "it is of svm, and vmx runs")
+        rung, result = rungs.RUNGS["pvm-qemu"], job.Result(job.Run("run", "m"), "drover: verdict PASS code=0x10\n", 0x21)
+        outcome = rungs.Outcome(rung, expect.Judgement(ok=["a"]), [], [result])
+        self.assertEqual(drover_run.last_line(rung, outcome, "", ""), "verdict: PASS on pvm-qemu, drover ended with EXIT_PASS")
+        self.assertEqual(drover_run.last_line(rung, outcome, "B01", "why"), "verdict: mutant B01 NOT SEEN on pvm-qemu (PASS, drover ended with EXIT_PASS): why")
+        outcome.judgement.failed.append("x")
+        self.assertEqual(drover_run.last_line(rung, outcome, "B01", ""), "verdict: FAIL on pvm-qemu, drover ended with EXIT_PASS")
 
     def test_mutant_table(self):
         """Each bug stands once in the table, with mutants that exist."""

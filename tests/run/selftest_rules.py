@@ -1,9 +1,13 @@
 # SPDX-License-Identifier: MIT
 """The part of selftest.py that asks what `make rules` would take for a proof."""
 
+import json
+import tempfile
 import unittest
+from pathlib import Path
 
 import rules
+import rungs
 
 TABLES = """## 1. Architectural (group A)
 | ID | Rule |
@@ -19,16 +23,10 @@ TABLES = """## 1. Architectural (group A)
 class RulesTests(unittest.TestCase):
     good = ""  # a report, from selftest.py
 
-    def setUp(self):
-        self.planned, rules.PLANNED = rules.PLANNED, "P"
-
-    def tearDown(self):
-        rules.PLANNED = self.planned
-
     def judged(self, caveats="- A02: needs SMM\n", checks=None, red=None, sources=None, tables=TABLES):
         """(rules, all problems) of a made-up run in which A01 is tested and A02 is not."""
         found, problems = rules.read_rules(tables)
-        lines, more = rules.read_caveats("%s\n%s## Next\n- N99: elsewhere\n" % (rules.SECTION, caveats))
+        lines, more = rules.read_caveats("%s\n%s## Next\n- N99: elsewhere\n" % (rules.SECTION, caveats + "- P01: later\n"))
         evidence = rules.Evidence({"svm-qemu": [("a01/A01.x", True)]} if checks is None else checks,
                                   {"B31": {"host": ["A01.zero"]}} if red is None else red)
         return found, "\n".join(problems + more + rules.judge(found, sources or {}, lines, evidence))
@@ -36,7 +34,7 @@ class RulesTests(unittest.TestCase):
     def test_good(self):
         found, problems = self.judged(sources={"a.c": "int A02; /* x\n * (A01-A02) */"})
         self.assertEqual(problems, "")
-        self.assertEqual([r.state for r in found.values()], ["tested", "caveat", "planned"])
+        self.assertEqual([r.state for r in found.values()], ["tested", "caveat", "caveat"])
         self.assertEqual((found["A02"].cited, found["A01"].mark), (["a.c:2"], "m"))
 
     def test_neither(self):
@@ -58,7 +56,19 @@ class RulesTests(unittest.TestCase):
         self.assertIn("A02 has two caveats", self.judged(caveats="- A02: y\n- A02: x\n")[1])
         self.assertIn("A02 gives no reason", self.judged(caveats="- A02:\n")[1])
         self.assertIn("a caveat names no rule", self.judged(caveats="- A02: y\n- something\n")[1])
-        self.assertIn("P01 is planned", self.judged(caveats="- A02: y\n- P01: x\n")[1])
+
+    def test_stale(self):
+        """What `make rules` runs first: parts without results, with failures, of another tree or of other tests."""
+        with tempfile.TemporaryDirectory() as folder:
+            old, rungs.RESULTS = rungs.RESULTS, Path(folder)
+            try:
+                self.assertEqual(rules.stale(), list(rules.PARTS))
+                for part in rules.PARTS:
+                    saved = {"passed": 3, "failed": int(part == "svm"), "sources": rungs.source_hash({"vmx": "host", "bare": ""}.get(part, part))}
+                    Path(folder, "part-%s.json" % part).write_text("{" if part == "gdb" else json.dumps(saved), encoding="ascii")
+                self.assertEqual([rules.stale(), rules.stale(True)], [["bare", "svm", "vmx", "gdb"], ["bare", "vmx", "gdb"]])
+            finally:
+                rungs.RESULTS = old
 
     def test_nothing_ran(self):
         self.assertIn("no check passed", self.judged(checks={})[1])

@@ -82,32 +82,40 @@ def print_table():
             print("%s: absent: %s" % (name, data[name]["absent"]))
 
 
-def save_part(part, passed, failed, skipped):
-    """Keeps a part's counts for the sum; prints them."""
+def said_of(part, data):
+    """A part's line."""
+    return "check-%s: %d passed, %d failed, %d skipped, %d s" % (part, data["passed"], data["failed"], data["skipped"], data["seconds"])
+
+
+def save_part(part, passed, failed, skipped, seconds=0.0):
+    """Keeps a part's counts for the sum, and how long it took without the build; prints them."""
     rungs.RESULTS.mkdir(parents=True, exist_ok=True)
     path = rungs.RESULTS / ("part-%s.json" % part)
-    path.write_text(json.dumps({"passed": passed, "failed": failed, "skipped": skipped, "sources": rungs.source_hash()}) + "\n", encoding="utf-8")
-    print("check-%s: %d passed, %d failed, %d skipped" % (part, passed, failed, skipped), flush=True)
+    data = {"passed": passed, "failed": failed, "skipped": skipped, "seconds": round(seconds, 1), "sources": rungs.source_hash(part)}
+    path.write_text(json.dumps(data) + "\n", encoding="utf-8")
+    print(said_of(part, data), flush=True)
 
 
 def sum_parts(parts):
     """The last lines of `make check`; True if nothing failed. A part without a result failed."""
-    total = [0, 0, 0]
+    total, seconds = [0, 0, 0], 0
     print_table()
     print()
     for part in parts:
         path = rungs.RESULTS / ("part-%s.json" % part)
         try:
             data = json.loads(path.read_text(encoding="utf-8"))
-            counts = [data["passed"], data["failed"], data["skipped"]]
+            counts, line = [data["passed"], data["failed"], data["skipped"]], said_of(part, data)
         except (OSError, ValueError, KeyError):
             counts = [0, 1, 0]
             print("check-%s: left no result: it failed as a whole" % part)
         else:
-            print("check-%s: %d passed, %d failed, %d skipped" % (part, *counts))
+            print(line)
+            seconds += data["seconds"]
         if part != "lint" and counts[0] == 0 and counts[1] == 0:
             print("check-%s: nothing ran" % part)
             counts[1] = 1
         total = [a + b for a, b in zip(total, counts)]
+    print("all parts: %d min %d s" % divmod(seconds, 60))
     print("%d passed, %d failed, %d skipped" % tuple(total), flush=True)
     return total[1] == 0

@@ -123,8 +123,12 @@ const char *breaks_set(struct vcpu *first, unsigned kind, uint64_t addr, uint64_
 	struct entry *to;
 	unsigned done = 0;
 
-	if (kind >= BREAK_KINDS || kind == BREAK_READ || len == 0 || len > 32)
-		return "";
+	if (kind >= BREAK_KINDS || kind == BREAK_READ)
+		return ""; /* gdb never asks for that kind again */
+	if (len == 0 || len > 32) {
+		fmt_snprintf(refused, sizeof(refused), "no breakpoint of %lu bytes: four slots have 32 at most", len);
+		return refused;
+	}
 	to = find(kind, addr, e.len);
 	if (to && to->used)
 		return NULL;

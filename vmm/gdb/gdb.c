@@ -6,12 +6,15 @@
 #include "arch/lib/string.h"
 #include "arch/x86/def/exitcode.h"
 #include "arch/x86/insn.h"
+#include "arch/x86/tsc.h"
 #include "vmm/debugger.h"
 #include "vmm/gdb/breaks.h"
 #include "vmm/gdb/regs.h"
 #include "vmm/gdb/session.h"
 #include "vmm/gdb/swbreak.h"
 #include "vmm/vm.h"
+
+#define DOUBT_US 3000000u /* gdb has sent its packet again by then */
 
 bool gdb_on;
 struct gdb_session gdb_session;
@@ -114,7 +117,7 @@ static void attach(struct vcpu *v)
 static void detach(void)
 {
 	leave_no_trace(g.stopped);
-	g.attached = false;
+	g.attached = g.no_ack = false;
 	g.resume = true;
 	log_printf("drover: gdb: detached\n");
 }
@@ -199,8 +202,7 @@ static void v_cont(const char *p)
 	do {
 		char how = action_of(p, gdb_thread_of(v));
 
-		if (how)
-			resume_one(v, how);
+		resume_one(v, how);
 		v->debugger.frozen = !how;
 		v = v->peer;
 	} while (v != g.stopped);
@@ -257,6 +259,8 @@ static void take(int c)
 {
 	switch (gdb_rx_char(&g.rx, (uint8_t)c)) {
 	case GDB_RX_PACKET:
+		g.doubt = false;
+		g.no_ack &= !str_starts(g.rx.data, "qSupported"); /* a new gdb, the one before has left without a word */
 		if (!g.no_ack)
 			g.port->send("+", 1);
 		packet(g.rx.data, g.rx.n);
@@ -273,21 +277,25 @@ static void take(int c)
 	}
 }
 
-/* All have stopped, v is who gdb hears of. Until it wants somebody to go on. */
-static void serve(struct vcpu *v, bool tell)
+/* All have stopped, v is who gdb hears of. Until it wants somebody to go on, or, with doubt, no packet comes. */
+static void serve(struct vcpu *v, bool tell, bool doubt)
 {
+	uint64_t end = rdtsc() + tsc_from_us(DOUBT_US);
 	int c;
 
 	g.stopped = g.chosen = v;
 	g.resume = false;
+	g.doubt = doubt;
 	if (tell)
 		reply_stop();
 	while (!g.resume) {
+		if (g.doubt && rdtsc() > end) {
+			gdb_rx_reset(&g.rx);
+			return;
+		}
 		c = g.port->take();
 		if (c >= 0)
 			take(c);
-		else if (c == -2)
-			detach();
 		else
 			cpu_pause();
 	}
@@ -308,7 +316,7 @@ void gdb_begin(struct vcpu *v)
 	} else if (g.wait) {
 		g.wait = false;
 		log_printf("drover: gdb: vm %s waits for one\n", v->vm->name);
-		serve(v, false);
+		serve(v, false, false);
 	}
 }
 
@@ -324,9 +332,10 @@ static bool listen(struct vcpu *v)
 	if (c == '$') {
 		g.stopped = g.chosen = v;
 		v->debugger.stop = STOP_ASKED;
+		g.no_ack = false; /* none sends while the guest runs: it is a new one. It is to hear that its first packet was cut short by the UART's FIFO */
 		gdb_rx_reset(&g.rx);
 		gdb_rx_char(&g.rx, '$');
-		serve(v, false);
+		serve(v, false, true);
 		v->debugger.stop = STOP_NONE;
 	}
 	return false;
@@ -337,7 +346,7 @@ bool gdb_turn(struct vcpu *v)
 	if (v->stopped || (v->debugger.stop == STOP_NONE && !listen(v)))
 		return false;
 	debugger_step(v, false);
-	serve(v, true);
+	serve(v, true, false);
 	return true;
 }
 
@@ -345,8 +354,10 @@ uint64_t gdb_idle(struct vcpu *v)
 {
 	uint64_t start = rdtsc();
 
+	while (v->stopped)
+		v = v->peer; /* somebody sleeps */
 	if (listen(v))
-		serve(v, true);
+		serve(v, true, false);
 	return rdtsc() - start;
 }
 
@@ -361,6 +372,7 @@ void gdb_end(unsigned code)
 
 	if (!g.attached)
 		return;
+	g.attached = false;
 	gdb_tx_begin(&g.tx);
 	gdb_tx_char(&g.tx, 'W');
 	gdb_tx_hex(&g.tx, &status, 1);

@@ -5,7 +5,7 @@
 
 #include "vmm/vcpu.h"
 
-/* The line. take: the next character, -1: none has come, -2: the line is gone; never waits. */
+/* The line. take: the next character, -1: none has come; never waits. */
 struct gdb_port {
 	int (*take)(void);
 	void (*send)(const char *s, size_t n);

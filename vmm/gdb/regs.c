@@ -5,6 +5,7 @@
 #include "arch/lib/fmt.h"
 #include "arch/lib/string.h"
 #include "arch/x86/def/cr.h"
+#include "arch/x86/def/pte.h"
 #include "arch/x86/insn.h"
 #include "arch/x86/percpu.h"
 #include "vmm/backend.h"
@@ -133,11 +134,25 @@ void gdb_reg_get(struct vcpu *v, unsigned i, uint8_t value[16])
 	memcpy(value, &x, sizeof(x));
 }
 
-#define FLAGS_WRITABLE 0x254dd5u /* ID, AC, NT, OF to CF; not VM, IOPL, RF: what changes the mode is the guest's own business */
+#define FLAGS_WRITABLE 0x244dd5u /* ID, AC, NT, OF to CF without IF; IF may not become 0 behind STI. RF stays as it is, without a word: gdb puts
+				     * it back behind a call. By it a breakpoint of the guest's would be missed. */
 
-static void set_flags(struct vcpu *v, uint64_t x)
+static bool set_flags(struct vcpu *v, uint64_t x)
 {
-	v->rflags = (v->rflags & ~(uint64_t)FLAGS_WRITABLE) | (x & FLAGS_WRITABLE);
+	if ((x ^ v->rflags) & ~(FLAGS_WRITABLE | RFLAGS_RF))
+		return false;
+	v->rflags = (x & ~RFLAGS_RF) | (v->rflags & RFLAGS_RF);
+	return true;
+}
+
+/* SDM "Checks on Guest RIP, RFLAGS, and SSP": elsewhere it is refused, and the VM would end. */
+static bool set_rip(struct vcpu *v, uint64_t x)
+{
+	vcpu_need(v, VST_CS);
+	if (vcpu_long64(v) ? !is_canonical(x) : x >> 32)
+		return false;
+	v->rip = x;
+	return true;
 }
 
 static bool set_debug_reg(struct vcpu *v, unsigned n, uint64_t x)
@@ -165,8 +180,8 @@ bool gdb_reg_set(struct vcpu *v, unsigned i, const uint8_t value[16])
 	memcpy(&x, value, sizeof(x));
 	switch ((enum kind)r->kind) {
 	case GPR: v->r[r->at] = x; return true;
-	case RIP: v->rip = x; return true;
-	case FLAGS: set_flags(v, (uint32_t)x); return true;
+	case RIP: return set_rip(v, x);
+	case FLAGS: return set_flags(v, (uint32_t)x);
 	case X87: case SSE:
 		if (r->at == 24)
 			x &= 0xffff; /* MXCSR: the rest is reserved, and XRSTOR would fault */
@@ -178,7 +193,7 @@ bool gdb_reg_set(struct vcpu *v, unsigned i, const uint8_t value[16])
 		/* What an entry could refuse, or what would change the mode, is not for a debugger. */
 		if (r->at != ST(cr2) && r->at != ST(seg[SEG_FS].base) && r->at != ST(seg[SEG_GS].base))
 			return false;
-		if (r->at != ST(cr2) && (uint64_t)((int64_t)(x << 16) >> 16) != x)
+		if (r->at != ST(cr2) && !is_canonical(x))
 			return false;
 		memcpy((uint8_t *)&v->st + r->at, &x, sizeof(x));
 		vcpu_dirty(v, r->group);

@@ -12,6 +12,7 @@ struct gdb_session {
 	bool attached;
 	bool no_ack;
 	bool resume;    /* the guest is to go on */
+	bool doubt;     /* it has stopped for a character that may have been noise */
 	struct vcpu *stopped; /* whoever has */
 	struct vcpu *chosen;  /* Hg: registers and memory */
 	struct gdb_rx rx;

@@ -49,6 +49,7 @@
 #define RFLAGS_RF (1ull << 16)
 #define RFLAGS_VM (1ull << 17)
 #define RFLAGS_AC (1ull << 18)
+#define RFLAGS_VIF_VIP (3ull << 19)
 
 #define EFER_SCE (1ull << 0)
 #define EFER_LME (1ull << 8)

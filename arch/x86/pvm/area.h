@@ -34,6 +34,7 @@
 #define AREA_IDTR 0x1102
 #define AREA_HOST_GDTR 0x110c
 #define AREA_HOST_IDTR 0x1116
+#define AREA_ENTRY_RSP 0x1120
 #define AREA_FRAME 0x2fd8
 #else
 
@@ -52,6 +53,7 @@ struct pvm_area {
 	uint64_t rip, cs, rflags, rsp, ss;
 	uint16_t ds, es, fs, gs;
 	struct desc_ptr gdtr, idtr, host_gdtr, host_idtr;
+	uint64_t entry_rsp;                  /* where an entry finds the frame: there, or where pvm_space_stack16() says */
 	uint32_t inside_db;                  /* payload of #DBs that came in the switcher */
 	_Alignas(PAGE_SIZE) uint8_t stack[PAGE_SIZE - 40]; /* the exit stack, below the frame that an entry leaves by */
 	struct { uint64_t rip, cs, rflags, rsp, ss; } frame;
@@ -61,6 +63,8 @@ extern struct pvm_area pvm_area;
 
 /* Where the views of the GDT are while a guest runs. */
 #define PVM_GDT_VA 0xffffff8000000000ull
+/* 4 GiB of addresses, of which one page at a time is there: the exit stack's, for IRETQ to a 16-bit stack. */
+#define PVM_STACK16_VA 0xffffff9000000000ull
 
 struct trapframe;
 void pvm_switch(void);                       /* switch.S */

@@ -77,10 +77,7 @@ static bool read_code(struct vcpu *v, struct delivery *d)
 	if (!(c[0] & PVM_DESC_L) || (c[0] & PVM_DESC_DB))
 		return refuse(v, VEC_GP, error);
 	d->cpl = c[0] & PVM_DESC_CONF ? v->st.cpl : dpl;
-	if (!pvm_desc_mark(v, sel, c[0], PVM_DESC_A))
-		return false;
-	d->cs = pvm_seg((uint16_t)((sel & ~3u) | d->cpl), c[0] | PVM_DESC_A);
-	return true;
+	return pvm_desc_load(v, sel, c[0], VEC_NP, (uint16_t)((sel & ~3u) | d->cpl), &d->cs);
 }
 
 /* The handler's stack: by IST, by RSP0 on a change of privilege, or the one that is in use, each aligned to 16 bytes. */
@@ -257,7 +254,7 @@ bool pvm_io_allowed(struct vcpu *v, uint16_t port, unsigned size)
 	uint16_t base = 0, bits = 0;
 
 	vcpu_need(v, VST_CS | VST_SEG);
-	if (v->st.cpl <= (v->rflags >> 12 & 3))
+	if (v->st.cpl <= vcpu_iopl(v))
 		return true;
 	if (tr->limit < 103)
 		return refuse(v, VEC_GP, 0);

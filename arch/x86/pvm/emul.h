@@ -70,6 +70,9 @@ void pvm_gdt_end(struct vcpu *v);
 /* Its accessed bit, or busy bit with `bits`; false: a fault is queued. */
 bool pvm_desc_mark(struct vcpu *v, uint16_t sel, uint64_t desc, uint64_t bits);
 struct seg pvm_seg(uint16_t sel, uint64_t desc); /* desc: as it is in the table */
+/* The end of a load, when its rights are good: desc of sel is present and becomes accessed, *out is it, to be shown as the selector `as`. False: a fault is
+ * queued, `absent` (VEC_NP, VEC_SS) or the table's #PF. */
+bool pvm_desc_load(struct vcpu *v, uint16_t sel, uint64_t desc, uint8_t absent, uint16_t as, struct seg *out);
 /* A selector as the guest means it. In virtual kernel mode CS and SS read as RPL 3, and what was read comes back: RPL 0 again. */
 uint16_t pvm_virtual_sel(const struct vcpu *v, uint16_t sel, uint64_t desc);
 /* The checks of SS for a code segment that runs at cpl; in 64-bit mode it may be null. False: a fault is queued. */

@@ -49,7 +49,7 @@ static void io_exit(struct vcpu *v, const struct decoded *d)
 	struct exit *e = &v->exit;
 	bool string = d->kind == DEC_INS || d->kind == DEC_OUTS;
 
-	if (v->st.cpl > (v->rflags & RFLAGS_IOPL) >> 12)
+	if (v->st.cpl > vcpu_iopl(v))
 		return; /* the I/O map of the guest's TSS decides: insn.c */
 	e->kind = EXITK_IO;
 	e->len = d->len;
@@ -195,16 +195,16 @@ static void decode_pf(struct vcpu *v)
 	}
 }
 
-/* Traps: RIP is behind the instruction. Back to it, as hardware that intercepts them tells it. */
-static bool behind(struct vcpu *v, uint8_t opcode)
+/* Traps: RIP is behind the instruction of `len` bytes, the last of which is this one. Back to it, as hardware that intercepts them tells it. */
+static bool behind(struct vcpu *v, uint8_t last, unsigned len)
 {
 	uint64_t rip = v->rip;
 	unsigned n;
 	const uint8_t *p;
 
-	v->rip = rip - 1;
+	v->rip = rip - len;
 	p = pvm_code(v, &n);
-	if (p && *p == opcode)
+	if (p && n >= len && p[len - 1] == last && (len == 1 || p[0] == 0xcd))
 		return true;
 	v->rip = rip;
 	return false;
@@ -212,10 +212,14 @@ static bool behind(struct vcpu *v, uint8_t opcode)
 
 static void decode_soft(struct vcpu *v, uint8_t vector)
 {
-	if (!behind(v, vector == VEC_BP ? 0xcc : 0xce))
-		v->rip -= 2; /* CD 03, CD 04: through the gate as well */
-	else if (vector == VEC_BP && v->debugger.catch_int3)
-		exception(v, VEC_BP); /* perhaps a debugger's (Z07); else emulated all the same */
+	if (behind(v, vector == VEC_BP ? 0xcc : 0xce, 1)) {
+		if (vector == VEC_BP && v->debugger.catch_int3)
+			exception(v, VEC_BP); /* perhaps a debugger's (Z07); else emulated all the same */
+	} else if (!behind(v, vector, 2)) { /* CD 03, CD 04: through the gate as well */
+		/* The guest has unmapped the page, and not flushed it: its CPU runs on there. */
+		pvm_hw(v)->trap_vector = PVM_TRAP_SOFT;
+		pvm_hw(v)->trap_error = vector;
+	}
 }
 
 /* Hardware's DR6 had DR6_INIT, so what differs is the payload (P12). */
@@ -226,7 +230,7 @@ static void decode_db(struct vcpu *v, uint64_t dr6)
 	uint32_t payload = dbg_payload_from_dr6(dr6) | hw->host_db; /* the other half of it: quirk db-twice */
 	uint64_t dr[4];
 
-	if (payload == 0 && behind(v, 0xf1)) { /* ICEBP leaves DR6 alone; nothing else does */
+	if (payload == 0 && behind(v, 0xf1, 1)) { /* ICEBP leaves DR6 alone; nothing else does */
 		exception(v, VEC_DB);
 		e->len = 1;
 		e->u.exc.db = (struct dbg_record){ .cls = DBG_ICEBP };

@@ -8,7 +8,6 @@
 
 #define RFLAGS_IRET 0x4dd5ull     /* CF, PF, AF, ZF, SF, TF, DF, OF, NT */
 #define RFLAGS_IRET32 0x250000ull /* RF, AC, ID: not with a 16-bit operand */
-#define RFLAGS_VIF_VIP 0x180000ull
 
 static bool refuse(struct vcpu *v, uint8_t vec, uint32_t error)
 {
@@ -46,12 +45,7 @@ static bool code_segment(struct vcpu *v, uint16_t sel, bool ret, struct seg *out
 		ok = d[0] & PVM_DESC_CONF ? dpl <= cpl : rpl <= cpl && dpl == cpl;
 	if (!ok || ((d[0] & PVM_DESC_L) && (d[0] & PVM_DESC_DB)))
 		return refuse(v, VEC_GP, sel);
-	if (!(d[0] & PVM_DESC_P))
-		return refuse(v, VEC_NP, sel);
-	if (!pvm_desc_mark(v, sel, d[0], PVM_DESC_A))
-		return false;
-	*out = pvm_seg((uint16_t)((sel & ~3u) | (ret ? rpl : cpl)), d[0] | PVM_DESC_A);
-	return true;
+	return pvm_desc_load(v, sel, d[0], VEC_NP, (uint16_t)((sel & ~3u) | (ret ? rpl : cpl)), out);
 }
 
 static bool target_ok(struct vcpu *v, const struct seg *cs, uint64_t rip)
@@ -100,7 +94,7 @@ static uint64_t iret_flags(const struct vcpu *v, unsigned size, uint64_t popped)
 {
 	uint64_t mask = RFLAGS_IRET | (size > 2 ? RFLAGS_IRET32 : 0);
 
-	if (v->st.cpl <= (v->rflags >> 12 & 3))
+	if (v->st.cpl <= vcpu_iopl(v))
 		mask |= RFLAGS_IF;
 	if (v->st.cpl == 0)
 		mask |= RFLAGS_IOPL | (size > 2 ? RFLAGS_VIF_VIP : 0);

@@ -51,7 +51,7 @@ static void cli_sti(struct vcpu *v, const struct decoded *d)
 {
 	bool set = d->kind == DEC_STI, was = v->rflags & RFLAGS_IF;
 
-	if (v->st.cpl > (v->rflags >> 12 & 3)) {
+	if (v->st.cpl > vcpu_iopl(v)) {
 		gp(v);
 		return;
 	}

@@ -1,21 +1,10 @@
 /* SPDX-License-Identifier: MIT */
-/* Guest memory for the instructions that software carries out: rights, canonical addresses, the host's range, data breakpoints. */
+/* Guest memory for the instructions that software carries out: rights, canonical addresses, data breakpoints. */
 #include "arch/x86/pvm/emul.h"
 
 #include "arch/x86/def/exitcode.h"
 #include "vmm/fetch.h"
 #include "vmm/gva.h"
-
-/* The guest's tables may have something at the host's addresses; its own accesses never reach it, so ours must not. */
-static bool in_host_range(struct vcpu *v, uint64_t va, size_t n, bool write)
-{
-	uint64_t at = va >= PVM_HOST_BASE ? va : PVM_HOST_BASE;
-
-	if (va < PVM_HOST_BASE && (va + n - 1 < PVM_HOST_BASE || va + n - 1 < va))
-		return false;
-	vcpu_raise_pf(v, at, (write ? WALK_W : 0u) | (vcpu_cpl(v) == 3 ? WALK_U : 0u));
-	return true;
-}
 
 static bool done(struct vcpu *v, enum gva_status s, uint64_t va)
 {
@@ -26,8 +15,6 @@ static bool done(struct vcpu *v, enum gva_status s, uint64_t va)
 
 static bool copy(struct vcpu *v, uint64_t va, void *dst, const void *src, size_t n)
 {
-	if (in_host_range(v, va, n, src != NULL))
-		return false;
 	return done(v, src ? gva_write(v, (struct gva){ va }, src, n) : gva_read(v, (struct gva){ va }, dst, n), va);
 }
 
@@ -57,7 +44,7 @@ bool pvm_write(struct vcpu *v, uint64_t va, const void *src, size_t n, enum pvm_
 
 bool pvm_touch_write(struct vcpu *v, uint64_t va, size_t n)
 {
-	return !in_host_range(v, va, n, true) && done(v, gva_probe_write(v, (struct gva){ va }, n), va);
+	return done(v, gva_probe_write(v, (struct gva){ va }, n), va);
 }
 
 bool pvm_operand(struct vcpu *v, const struct decoded *d, size_t n, uint64_t *va)

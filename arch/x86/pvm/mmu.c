@@ -55,12 +55,6 @@ uint64_t pvm_mmu_root(struct vcpu *v, unsigned view)
 
 /* ---- Filling ---- */
 
-/* Has the guest this address at all? Canonical, and not the host's. A fault elsewhere would be filled in where bits 47:0 say. */
-static bool is_guest_va(uint64_t va)
-{
-	return (uint64_t)((int64_t)(va << 16) >> 16) == va && va < PVM_HOST_BASE;
-}
-
 /* The leaf without its address. With CR0.WP=0 a supervisor writes anywhere; with SMEP it executes no user page. Writable only once the guest's entry is dirty. */
 static uint64_t rights(const struct vcpu *v, const struct walk_result *r, unsigned view, bool write)
 {
@@ -116,13 +110,6 @@ enum pvm_fill pvm_mmu_fault(struct vcpu *v, uint64_t va, uint32_t hw_error, uint
 	uint32_t access = (hw_error & (WALK_W | WALK_I)) | (user ? WALK_U : 0);
 	struct walk_result r;
 
-	if (!is_guest_va(va)) {
-		/* Not present, whatever the guest's own tables have there. */
-		*error = access & (WALK_W | WALK_U);
-		if ((access & WALK_I) && ((v->st.efer & EFER_NXE) || (v->st.cr4 & CR4_SMEP)))
-			*error |= WALK_I;
-		return PVM_FAULT;
-	}
 	if (!gva_walk(v, (struct gva){ va }, access, &r)) {
 		*error = r.error;
 		return PVM_FAULT;
@@ -160,7 +147,7 @@ static void forget(const struct demand *d, unsigned view, uint64_t va)
 
 void pvm_mmu_flush_page(struct vcpu *v, uint64_t va)
 {
-	if (!is_guest_va(va))
+	if (!is_canonical(va) || va >= PVM_HOST_BASE) /* bits 47:0 lead to a page of the guest's, or to slot 511 */
 		return;
 	for (unsigned i = 0; i < PVM_VIEWS; i++)
 		forget(shadow_of(v), i, va);

@@ -22,7 +22,7 @@
 #define PVM_DBG_CAPS DBG_CAP_RING3
 
 /* RFLAGS that are virtual: hardware has IF=1 and IOPL=0, whatever the guest thinks. VIF and VIP: POPF cannot set them. */
-#define VIRTUAL_FLAGS (RFLAGS_IF | RFLAGS_IOPL | RFLAGS_VM | 3ull << 19)
+#define VIRTUAL_FLAGS (RFLAGS_IF | RFLAGS_IOPL | RFLAGS_VM | RFLAGS_VIF_VIP)
 
 extern const uint8_t pvm_syscall64[], pvm_syscall32[], pvm_stubs[], pvm_text_end[]; /* switch.S */
 
@@ -96,6 +96,7 @@ static void pvm_cpu_off(struct cpu *c)
 	cpuid_faulting(false);
 	wrmsr(MSR_EFER, host.efer);
 	write_cr4(host.cr4 | CR4_PGE);
+	pvm_space_done();
 }
 
 /* ---- A vcpu on the CPU ---- */
@@ -178,6 +179,7 @@ static void fill_area(struct vcpu *v, uint64_t rflags)
 	a->frame.rflags = (rflags & ~VIRTUAL_FLAGS) | RFLAGS_IF | RFLAGS_BIT1;
 	a->frame.rsp = v->r[GPR_RSP];
 	a->frame.ss = hw->ss;
+	a->entry_rsp = hw->stack16 ? pvm_space_stack16(v->r[GPR_RSP]) : (uint64_t)(uintptr_t)&a->frame;
 	a->ds = hw->ds;
 	a->es = hw->es;
 	a->fs = hw->fs;
@@ -241,10 +243,13 @@ static void take_area(struct vcpu *v)
 		hw->cs = (uint16_t)a->cs;
 		hw->ss = (uint16_t)a->ss;
 	}
+	if (hw->stack16 && (syscall ? a->vector == PVM_TRAP_SYSCALL32 : !vcpu_long64(v)))
+		v->r[GPR_RSP] &= 0xffffffff; /* bits 63:32 are our frame's, and no part of ESP */
 	take_rf(v);
 }
 
-/* What the guest's CR0, CR4 and EFER have to do with ring 3. TS, EM and MP must not stay: the host saves the FPU. Returns whether CR0 has to go back. */
+/* What the guest's CR0, CR4 and EFER have to do with ring 3; MP (of WAIT) only with TS. They must not stay: the host saves the FPU. Returns whether CR0 has to
+ * go back. */
 static bool guest_controls(const struct vcpu *v, bool syscalls)
 {
 	bool user = v->st.cpl == 3;
@@ -253,8 +258,8 @@ static bool guest_controls(const struct vcpu *v, bool syscalls)
 
 	/* SYSCALL comes with the guest's RSP, so that a #DB in its wake needs a stack of its own; two #DBs need one below the other. */
 	pvm_area.idt[VEC_DB].ist = efer & EFER_SCE ? IST_DB : IST_NONE;
-	if (cr0 & CR0_EM)
-		cr0 &= ~CR0_MP;
+	if (cr0 & (CR0_TS | CR0_EM))
+		cr0 = (cr0 & ~CR0_MP) | (v->st.cr0 & CR0_MP);
 	if (cr4 != host.now_cr4)
 		write_cr4(host.now_cr4 = cr4);
 	if (efer != host.now_efer)
@@ -350,7 +355,9 @@ void pvm_inside(struct trapframe *tf)
 
 static void pvm_exit_ring(struct vcpu *v)
 {
-	if (pvm_hw(v)->trap_vector >= PVM_TRAP_SYSCALL)
+	if (pvm_hw(v)->trap_vector == PVM_TRAP_SOFT)
+		pvm_soft_int(v, (uint8_t)pvm_hw(v)->trap_error, 0, false);
+	else if (pvm_hw(v)->trap_vector >= PVM_TRAP_SYSCALL)
 		pvm_syscall(v);
 	else
 		pvm_emulate(v);
@@ -366,31 +373,6 @@ static unsigned pvm_dbg_given(const struct cpu *c, unsigned feat)
 	return 0;
 }
 
-static bool pvm_lbr(struct vcpu *v, uint32_t msr, bool write, uint64_t *val)
-{
-	(void)v;
-	(void)msr;
-	(void)write;
-	(void)val;
-	return false;
-}
-
-static unsigned pvm_lbr_state(struct vcpu *v, uint64_t *array, bool restore)
-{
-	(void)v;
-	(void)array;
-	(void)restore;
-	return 0;
-}
-
-static void pvm_lbr_record(struct vcpu *v, uint64_t from, uint64_t to, bool event)
-{
-	(void)v;
-	(void)from;
-	(void)to;
-	(void)event;
-}
-
 /* There is no control block: DR7 is what the bracket in pvm_run() writes. */
 static void pvm_dbg_now(const struct vcpu *v, struct dbg_now *now)
 {
@@ -401,11 +383,8 @@ const struct backend pvm_backend = {
 	.name = "pvm",
 	.dbg_caps = PVM_DBG_CAPS,
 	.dbg_given = pvm_dbg_given,
-	.lbr = pvm_lbr,
-	.lbr_state = pvm_lbr_state,
-	.lbr_record = pvm_lbr_record,
 	.guest_feature = HC_FEATURE_PVM,
-	.ring3 = true,
+	.ring3 = PVM_DBG_CAPS & DBG_CAP_RING3,
 	.dbg_now = pvm_dbg_now,
 	.probe = pvm_probe,
 	.cpu_on = pvm_cpu_on,

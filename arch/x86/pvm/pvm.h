@@ -21,6 +21,7 @@
 
 #define PVM_TRAP_SYSCALL 0x100   /* trap_vector of SYSCALL */
 #define PVM_TRAP_SYSCALL32 0x101 /* ditto, from compatibility mode (AMD) */
+#define PVM_TRAP_SOFT 0x102      /* INT3 or INTO, trap_error its vector, whose bytes cannot be found: RIP is behind it */
 
 enum pvm_view { PVM_KERNEL, PVM_USER, PVM_VIEWS };
 
@@ -36,6 +37,7 @@ struct pvm_vcpu { /* v->hw */
 	uint32_t host_db;                         /* payload of a #DB that came in the switcher (P15) */
 	uint64_t live_shadow;                     /* for vcpu_live: bit 0, a shadow is open */
 	uint64_t entry_rip, entry_rflags;         /* of the last entry: RFLAGS as the guest has them */
+	bool stack16;                             /* compatibility mode on a 16-bit stack: IRETQ loads no more of RSP */
 	bool again;                               /* the instruction at entry_rip has faulted unseen by the guest, and runs again: with RF in hardware (V15) */
 	bool gdt_fresh;                           /* seg.c: the copy has been compared in what is being emulated or delivered now */
 	bool hidden_tf;                           /* shadow.c: the entry's TF is drover's */

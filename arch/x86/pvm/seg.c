@@ -42,7 +42,7 @@ static const uint8_t *piece(struct vcpu *v, unsigned at, unsigned *n)
 
 	if (*n > room)
 		*n = room;
-	if (va >= PVM_HOST_BASE || !gva_walk(v, (struct gva){ va }, 0, &r))
+	if (!gva_walk(v, (struct gva){ va }, 0, &r))
 		return NULL;
 	return gva_phys(v, r.pa, *n);
 }
@@ -202,6 +202,16 @@ static bool refuse(struct vcpu *v, uint8_t vec, uint16_t sel)
 	return false;
 }
 
+bool pvm_desc_load(struct vcpu *v, uint16_t sel, uint64_t desc, uint8_t absent, uint16_t as, struct seg *out)
+{
+	if (!(desc & PVM_DESC_P))
+		return refuse(v, absent, sel);
+	if (!pvm_desc_mark(v, sel, desc, PVM_DESC_A))
+		return false;
+	*out = pvm_seg(as, desc | PVM_DESC_A);
+	return true;
+}
+
 /* ---- Loads ---- */
 
 /* What `mov %ss` reads where the kernel's SS is null: hardware has something else there. */
@@ -229,12 +239,7 @@ bool pvm_check_ss(struct vcpu *v, uint16_t sel, unsigned cpl, bool long64, struc
 	sel = pvm_virtual_sel(v, sel, d[0]);
 	if ((sel & 3) != cpl || !(d[0] & PVM_DESC_S) || (d[0] & PVM_DESC_CODE) || !(d[0] & PVM_DESC_WRITE) || pvm_desc_dpl(d[0]) != cpl)
 		return refuse(v, VEC_GP, sel);
-	if (!(d[0] & PVM_DESC_P))
-		return refuse(v, VEC_SS, sel);
-	if (!pvm_desc_mark(v, sel, d[0], PVM_DESC_A))
-		return false;
-	*out = pvm_seg(sel, d[0] | PVM_DESC_A);
-	return true;
+	return pvm_desc_load(v, sel, d[0], VEC_SS, sel, out);
 }
 
 /* SDM "MOV - Move", "Protected Mode Exceptions" for DS, ES, FS, GS. */
@@ -257,12 +262,7 @@ static bool check_data(struct vcpu *v, uint16_t sel, struct seg *out)
 		return refuse(v, VEC_GP, sel);
 	if (!((d[0] & PVM_DESC_CODE) && (d[0] & PVM_DESC_CONF)) && (rpl > dpl || cpl > dpl))
 		return refuse(v, VEC_GP, sel);
-	if (!(d[0] & PVM_DESC_P))
-		return refuse(v, VEC_NP, sel);
-	if (!pvm_desc_mark(v, sel, d[0], PVM_DESC_A))
-		return false;
-	*out = pvm_seg(sel, d[0] | PVM_DESC_A);
-	return true;
+	return pvm_desc_load(v, sel, d[0], VEC_NP, sel, out);
 }
 
 bool pvm_load_seg(struct vcpu *v, unsigned seg, uint16_t sel)
@@ -339,6 +339,7 @@ void pvm_hw_segs(struct vcpu *v)
 	vcpu_need(v, VST_CS | VST_SEG);
 	hw->cs = hw_cs(v, &v->st.seg[SEG_CS]);
 	hw->ss = hw_ss(v, &v->st.seg[SEG_SS]);
+	hw->stack16 = !vcpu_long64(v) && !(v->st.seg[SEG_SS].ar & (SEG_AR_DB | SEG_AR_UNUSABLE));
 	hw->ds = hw_data(v, SEG_DS);
 	hw->es = hw_data(v, SEG_ES);
 	hw->fs = hw_data(v, SEG_FS);

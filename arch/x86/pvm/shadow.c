@@ -6,7 +6,7 @@
 #include "arch/x86/def/cr.h"
 #include "vmm/cpuid.h"
 #include "vmm/fetch.h"
-#include "vmm/gva.h"
+#include "vmm/step.h"
 
 static unsigned next_kind(struct vcpu *v)
 {
@@ -33,29 +33,6 @@ uint64_t pvm_shadow_enter(struct vcpu *v)
 	return bits | RFLAGS_TF;
 }
 
-/* PUSHF has put the hidden TF on the stack, where nobody has looked yet. */
-static void clear_pushed_tf(struct vcpu *v)
-{
-	uint64_t at = v->r[GPR_RSP] + 1;
-	uint8_t b;
-
-	if (pvm_read(v, at, &b, 1, PVM_AT_CPL)) {
-		b &= (uint8_t)~(RFLAGS_TF >> 8);
-		pvm_write(v, at, &b, 1, PVM_AT_CPL);
-	}
-}
-
-/* B bits of an exec breakpoint at the next instruction are that one's, which will hit by itself. */
-static uint32_t data_hits(const struct vcpu *v, uint32_t payload)
-{
-	uint64_t dr7 = dbg_eff_dr7(&v->dbg);
-
-	for (unsigned i = 0; i < 4; i++)
-		if (!(dr7 & DR7_ENABLE(i)) || DR7_RW(dr7, i) == DR_RW_EXEC)
-			payload &= ~(1u << i);
-	return payload & (uint32_t)DR6_B_ALL;
-}
-
 /* The instruction in the shadow has run, and its trap is here. */
 static void stepped(struct vcpu *v)
 {
@@ -64,8 +41,8 @@ static void stepped(struct vcpu *v)
 
 	if (hw->hidden_tf) {
 		if (hw->hidden_kind == FLOW_PUSHF)
-			clear_pushed_tf(v);
-		r->payload = data_hits(v, r->payload);
+			step_clear_pushed_tf(v);
+		r->payload = step_data_hits(v, r->payload);
 	}
 	r->payload |= v->st.pending_dbg; /* what was held, together with what is due (A34) */
 	vcpu_clear_shadow(v);

@@ -4,9 +4,11 @@
 #include "arch/x86/pvm/space.h"
 
 #include "arch/lib/log.h"
+#include "arch/lib/panic.h"
 #include "arch/lib/string.h"
 #include "arch/x86/def/pte.h"
 #include "arch/x86/def/seg.h"
+#include "arch/x86/paging.h"
 #include "arch/x86/pmem.h"
 #include "arch/x86/pvm/area.h"
 #include "arch/x86/pvm/pvm.h"
@@ -33,6 +35,7 @@ AT(gdtr, 0x10f8);
 AT(idtr, 0x1102);
 AT(host_gdtr, 0x110c);
 AT(host_idtr, 0x1116);
+AT(entry_rsp, 0x1120);
 AT(frame, 0x2fd8);
 _Static_assert(sizeof(struct pvm_area) == 3 * PAGE_SIZE && GDT_KCODE == 0x08 && GDT_KDATA == 0x10, "area.h for assembly");
 _Static_assert(PVM_VEC_SYSCALL == PVM_TRAP_SYSCALL && PVM_VEC_SYSCALL32 == PVM_TRAP_SYSCALL32, "area.h for assembly");
@@ -42,6 +45,14 @@ extern const uint8_t pvm_stubs[], pvm_text_start[], pvm_text_end[]; /* switch.S 
 struct pvm_area pvm_area __attribute__((section(".bss.cpu_area")));
 
 static uint64_t *pdpt;
+
+static uint64_t host_gdt[PVM_KDATA / 8 + 1];
+static struct desc_ptr own_gdtr;
+
+static struct {
+	uint64_t *table, *link; /* of the last level, of PVM_STACK16_VA; the entry above that points to it */
+	uint64_t at;            /* the page that is there; 0: none yet */
+} stack16;
 
 #define GATE 0x8e /* interrupt gate, present; DPL 0: INT n is #GP, and carried out by the guest's own table */
 #define GATE_DPL3 0xee
@@ -93,21 +104,63 @@ static bool map_all(struct cpu_area *a)
 	return ok;
 }
 
-static uint8_t ist_of(unsigned vector)
-{
-	return vector == VEC_DB ? IST_DB : vector == VEC_NMI ? IST_NMI : vector == VEC_DF ? IST_DF : vector == VEC_MC ? IST_MC : IST_NONE;
-}
-
 static void build_idt(void)
 {
 	for (unsigned i = 0; i < IDT_VECTORS; i++) {
 		uint64_t stub = (uint64_t)(uintptr_t)(pvm_stubs + i * PVM_STUB_SIZE);
 
 		pvm_area.idt[i] = (struct idt_gate){
-			.offset_lo = (uint16_t)stub, .sel = PVM_KCODE, .ist = ist_of(i), .type = i == VEC_BP || i == VEC_OF ? GATE_DPL3 : GATE,
+			.offset_lo = (uint16_t)stub, .sel = PVM_KCODE, .ist = gdt_ist_of(i), .type = i == VEC_BP || i == VEC_OF ? GATE_DPL3 : GATE,
 			.offset_mid = (uint16_t)(stub >> 16), .offset_hi = (uint32_t)(stub >> 32),
 		};
 	}
+}
+
+/* Tables for all 4 GiB, but of the last level one alone, which hangs where it is wanted. */
+static bool init_stack16(void)
+{
+	bool ok = true;
+
+	if (!stack16.table)
+		stack16.table = pmem_alloc(PAGE_SIZE, PAGE_SIZE);
+	for (unsigned i = 0; i < 4; i++)
+		ok = ok && next_table(pdpt, (PVM_STACK16_VA >> 30 & 511) + i);
+	return ok && stack16.table;
+}
+
+/* The frame does not end at a border of 64 KiB: RSP behind IRETQ's pops has to have the same bits 31:16. */
+uint64_t pvm_space_stack16(uint64_t rsp)
+{
+	uint64_t at = PVM_STACK16_VA | (rsp & 0xffff0000);
+
+	if (at != stack16.at) { /* the next write of CR3 forgets the old one */
+		if (stack16.at)
+			*stack16.link = stack16.table[stack16.at >> 12 & 511] = 0;
+		stack16.link = next_table(pdpt, at >> 30 & 511) + (at >> 21 & 511);
+		*stack16.link = virt_to_phys(stack16.table) | PTE_P | PTE_W | PTE_A;
+		stack16.table[at >> 12 & 511] = virt_to_phys(pvm_area.stack) | PTE_P | PTE_W | PTE_A | PTE_D | PTE_NX;
+		stack16.at = at;
+	}
+	return at + offsetof(struct pvm_area, frame) % PAGE_SIZE;
+}
+
+/* The host's GDT while PVM is on has the selector of PVM's gates, too, and the views are there in the host's address space: whichever IDT, GDT and page tables
+ * are in force at one of the switcher's instructions, an NMI or a #MC finds its gate, its segment and its stub. */
+static bool init_host_gdt(void)
+{
+	sgdt(&own_gdtr);
+	assert(own_gdtr.limit < PVM_KCODE);
+	memcpy(host_gdt, (const void *)(uintptr_t)own_gdtr.base, own_gdtr.limit + 1u);
+	host_gdt[PVM_KCODE / 8] = host_gdt[GDT_KCODE / 8];
+	host_gdt[PVM_KDATA / 8] = host_gdt[GDT_KDATA / 8];
+	pvm_area.host_gdtr = (struct desc_ptr){ sizeof(host_gdt) - 1, (uint64_t)(uintptr_t)host_gdt };
+	lgdt(&pvm_area.host_gdtr);
+	return paging_hang(PVM_GDT_VA, pdpt[PVM_GDT_VA >> 30 & 511] & PTE_ADDR);
+}
+
+void pvm_space_done(void)
+{
+	lgdt(&own_gdtr);
 }
 
 bool pvm_space_init(struct cpu *c)
@@ -116,14 +169,13 @@ bool pvm_space_init(struct cpu *c)
 
 	if (!pdpt)
 		pdpt = pmem_alloc(PAGE_SIZE, PAGE_SIZE);
-	if (!pdpt || !map_all(a)) {
+	if (!pdpt || !map_all(a) || !init_stack16() || !init_host_gdt()) {
 		log_printf("drover: pvm: no memory for the switcher's page tables\n");
 		return false;
 	}
 	build_idt();
 	pvm_area.host_cr3 = read_cr3();
 	pvm_area.host_gs = (uint64_t)(uintptr_t)c;
-	sgdt(&pvm_area.host_gdtr);
 	sidt(&pvm_area.host_idtr);
 	pvm_area.idtr = (struct desc_ptr){ sizeof(pvm_area.idt) - 1, (uint64_t)(uintptr_t)pvm_area.idt };
 	a->tss.rsp[0] = (uint64_t)(uintptr_t)(&pvm_area.frame + 1);

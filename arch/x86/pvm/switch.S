@@ -2,6 +2,7 @@
 /* PVM's world switch: the pages that both address spaces have at the same place. Entry: pvm_switch(). Exits: the stubs of PVM's own IDT, and SYSCALL.
  * No stack but the exit stack and the IST stacks, no data but struct pvm_area, until CR3 is the host's again. Offsets: area.h, asserted in space.c. */
 #include "arch/x86/pvm/area.h"
+#include "arch/x86/traps.h"
 
 #define A(field) pvm_area + AREA_##field(%rip)
 #define AO(field, offset) pvm_area + AREA_##field + offset(%rip)
@@ -28,17 +29,7 @@ pvm_text_start:
 	/* Each stub is 16 bytes: pvm_stubs + 16 * vector. */
 	.globl pvm_stubs
 pvm_stubs:
-	.set vector, 0
-	.rept 256
-	.balign 16
-	.if (vector == 8) || (vector >= 10 && vector <= 14) || (vector == 17) || (vector == 21) || (vector == 29) || (vector == 30)
-	.else
-	pushq $0
-	.endif
-	pushq $vector
-	jmp pvm_trap
-	.set vector, vector + 1
-	.endr
+	trap_stub_table pvm_trap
 
 	/* void pvm_switch(void): enters the guest by A(CR3), A(REGS), A(FRAME)..., returns behind its next exit. Interrupts are off, before and after.
 	 * Between the write of DR7 and this, and here, nothing of the direct map may be touched: its addresses are the guest's too. */
@@ -53,11 +44,11 @@ pvm_switch:
 	pushq %r14
 	pushq %r15
 	movq %rsp, A(HOST_RSP)
+	lidt A(IDTR)			/* its gates' selector is in all GDTs, the host's IDT's in the host's alone (space.c) */
+	lgdt A(GDTR)
 	movq A(CR3), %rax
 	movq %rax, %cr3
-	leaq A(FRAME), %rsp		/* at the top of the exit stack: a fault of IRETQ pushes below it */
-	lgdt A(GDTR)
-	lidt A(IDTR)
+	movq A(ENTRY_RSP), %rsp		/* at the top of the exit stack: a fault of IRETQ pushes below it */
 	movw A(DS), %ds			/* pvm.c has looked that these load */
 	movw A(ES), %es
 	movw A(FS), %fs
@@ -164,20 +155,7 @@ pvm_trap:
 	/* A trap in the code above: a #DB that MOV SS held back over the guest's INT3 or SYSCALL (P15), which is noted, and else a bug of ours or an NMI. The
 	 * address space may be either one, GS too: both are put back. As struct trapframe. */
 pvm_trap_inside:
-	pushq %rbx
-	pushq %rcx
-	pushq %rdx
-	pushq %rbp
-	pushq %rsi
-	pushq %rdi
-	pushq %r8
-	pushq %r9
-	pushq %r10
-	pushq %r11
-	pushq %r12
-	pushq %r13
-	pushq %r14
-	pushq %r15
+	push_trapframe_rest
 	cld
 	movl $MSR_GS_BASE, %ecx
 	rdmsr
@@ -197,21 +175,7 @@ pvm_trap_inside:
 	movl %r12d, %eax
 	movl %r13d, %edx
 	wrmsr
-	popq %r15
-	popq %r14
-	popq %r13
-	popq %r12
-	popq %r11
-	popq %r10
-	popq %r9
-	popq %r8
-	popq %rdi
-	popq %rsi
-	popq %rbp
-	popq %rdx
-	popq %rcx
-	popq %rbx
-	popq %rax
+	pop_trapframe
 	testb $3, 24(%rsp)		/* pvm_inside has made the guest's end of it */
 	jnz pvm_trap
 	addq $16, %rsp

@@ -134,12 +134,12 @@ static void commit_ctl(struct vcpu *v, struct svm_vcpu *hw)
 	struct vmcb *b = hw->vmcb;
 
 	svm_vintr_fetch(hw);
-	hw->window = v->want_intr_window;
+	hw->window = v->want_intr_window || (v->level && v->debugger.step); /* nor is a debugger's step to end in its handler (Z06) */
 	/* The window is a virtual interrupt that would be taken, but exits instead. Its vector is never used. */
 	svm_set_intercept(hw, VMCB_I_MISC1, VMCB_I1_VINTR, v->want_intr_window);
 	if (!hw->own_tpr)
 		b->vintr = v->apic.tpr >> 4 & VMCB_V_TPR; /* QEMU 10 does not intercept reads of CR8 */
-	b->vintr = (b->vintr & VMCB_V_TPR) | VMCB_V_INTR_MASKING | (v->want_intr_window ? 0 : hw->vintr);
+	b->vintr = (b->vintr & VMCB_V_TPR) | VMCB_V_INTR_MASKING | (hw->window ? 0 : hw->vintr);
 	if (v->want_intr_window)
 		b->vintr |= VMCB_V_IRQ | VMCB_V_IGN_TPR | VMCB_V_PRIO_MAX;
 	svm_set_intercept(hw, VMCB_I_EXC, ~(1u << VEC_DB | 1u << VEC_AC | 1u << VEC_MC), v->step.catching);

@@ -60,7 +60,7 @@ struct svm_vcpu {
 	uint32_t floor[VMCB_I_NR]; /* intercepts that stay whatever drover itself needs: the guest hypervisor's, while its guest runs (M07) */
 	uint64_t vintr;   /* ditto: the virtual interrupt that it offers its guest. Stands back while drover's own window is open */
 	bool own_tpr;     /* CR8 of what runs is V_TPR, not the virtual APIC's: a guest's guest with V_INTR_MASKING */
-	bool window;      /* the control block's virtual interrupt is drover's window */
+	bool window;      /* the control block's virtual interrupt is drover's window, or held off */
 	uint64_t svme;    /* EFER.SVME as what runs sees it: the control block's is always set */
 	bool iret_seen;   /* an IRET that ends NMI blocking was met at iret_rip and has not been seen to complete */
 	uint64_t iret_rip;

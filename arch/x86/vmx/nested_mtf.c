@@ -179,7 +179,7 @@ static void keep_traps(struct vcpu *v)
 	uint32_t theirs;
 
 	for (unsigned i = 0; r.cls == DBG_FAULT && i < 4; i++)
-		if (DR7_RW(v->dbg.dr7, i) == DR_RW_EXEC)
+		if (DR7_RW(dbg_eff_dr7(&v->dbg), i) == DR_RW_EXEC) /* a debugger's slots, too */
 			r.payload &= ~(1u << i);
 	theirs = dbg_route(&v->dbg, &r.payload);
 	if (theirs)

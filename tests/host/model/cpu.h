@@ -197,6 +197,8 @@ struct sw_cpu {
 	bool shows_disabled; /* sets B bits of disabled slots that match (rule A15) */
 	bool lacks_debugctl;
 	bool ring3;          /* guests run without hardware help */
+	uint64_t ring3_cr0;  /* of the last entry there */
+	unsigned host_steps; /* instructions of SYSCALL's entry that TF steps */
 	bool close_memory;   /* their memory is closed while DR7 is theirs (P06): slow */
 	unsigned host_traps[256]; /* handled by the host, by vector */
 	bool swallows_debugctl; /* writes are accepted and lost: an emulator's */

@@ -6,8 +6,10 @@
 #include <sys/mman.h>
 
 #include "arch/x86/def/exitcode.h"
+#include "arch/x86/def/msr.h"
 #include "arch/x86/def/pte.h"
 #include "arch/x86/gdt.h"
+#include "arch/x86/paging.h"
 #include "arch/x86/pvm/area.h"
 #include "arch/x86/pvm/pvm.h"
 #include "arch/x86/traps.h"
@@ -37,6 +39,11 @@ struct cpu_area *cpu_area(const struct cpu *c)
 void trap_handle(struct trapframe *tf)
 {
 	sw.host_traps[tf->vector & 255]++;
+}
+
+bool paging_hang(uint64_t va, uint64_t table)
+{
+	return va == PVM_GDT_VA && table;
 }
 
 void lldt(uint16_t sel)
@@ -196,6 +203,16 @@ static void check_dr7(const struct sw_guest *g)
 			  (unsigned long long)want);
 }
 
+/* IRETQ finds the frame where RSP is, by the guest's page tables. */
+static void check_frame(const struct pvm_area *a)
+{
+	struct sw_walk o = { 0 };
+
+	(void)sw_ring3_walk(a->cr3, a->entry_rsp | R3_HOST_BASE, 2, &o);
+	if (!(o.error & 1) || !o.write || o.pa != virt_to_phys(&a->frame))
+		sw_broken(RULE_P21, "the frame is not at 0x%llx", (unsigned long long)a->entry_rsp);
+}
+
 void sw_ring3_entered(const struct sw_guest *g, const struct sw_ctl *ctl)
 {
 	const struct vcpu *v = this_cpu()->vcpu;
@@ -215,6 +232,7 @@ void sw_ring3_entered(const struct sw_guest *g, const struct sw_ctl *ctl)
 		sw_broken(RULE_H12, "an entry with interrupts open");
 	if (sw_ring3_walk(a->cr3, R3_HOST_BASE, 0, &o) || sw_ring3_walk(a->cr3, (uint64_t)(uintptr_t)pvm_area.r | 0xffffff8000000000, 0, &o))
 		sw_broken(RULE_P21, "ring 3 can read the switcher's pages");
+	check_frame(a);
 	check_dr7(g);
 }
 
@@ -349,6 +367,21 @@ static void held_in_host(struct sw_guest *g, const struct sw_exit *x)
 			  (unsigned long long)sw.dr7, (unsigned long long)sw.dr6);
 }
 
+static uint64_t loaded(struct vcpu *v, const struct pvm_area *a, uint64_t sel)
+{
+	return pvm_hw(v)->gdt[a->cr3 == pvm_mmu_root(v, PVM_USER) ? PVM_USER : PVM_KERNEL][(sel & 0xffff) / 8];
+}
+
+/* What IRETQ makes of RSP: all of it in 64-bit mode, or by the size of the stack, bit B of its segment (SDM "IRET"). */
+static uint64_t rsp_of_iret(struct vcpu *v, const struct pvm_area *a)
+{
+	uint64_t rsp = a->frame.rsp;
+
+	if (loaded(v, a, a->frame.cs) >> 53 & 1)
+		return rsp;
+	return loaded(v, a, a->frame.ss) >> 54 & 1 ? rsp & 0xffffffff : ((a->entry_rsp + sizeof(a->frame)) & ~0xffffull) | (rsp & 0xffff);
+}
+
 void pvm_switch(void)
 {
 	struct vcpu *v = this_cpu()->vcpu;
@@ -360,11 +393,12 @@ void pvm_switch(void)
 
 	open_memory();
 	memcpy(g->r, a->r, sizeof(g->r));
-	g->r[GPR_RSP] = a->frame.rsp;
+	g->r[GPR_RSP] = rsp_of_iret(v, a);
 	g->rip = a->frame.rip;
 	g->rflags = a->frame.rflags;
 	ctl.user = a->cr3 == pvm_mmu_root(v, PVM_USER);
 	entered_handler(g, &ctl);
+	sw.ring3_cr0 = read_cr0();
 	sw_entered(g, &ctl);
 	sw_guest_run(g, &ctl, &x);
 	if (ctl.inject && ctl.inject_vector != 1 && x.kind == X_HANDLED)
@@ -382,6 +416,7 @@ void pvm_switch(void)
 	a->cs = a->frame.cs;
 	a->ss = a->frame.ss;
 	if (x.kind == X_SYSCALL) {
+		sw.host_steps += (g->rflags & TF & ~rdmsr(MSR_SFMASK)) != 0;
 		a->r[GPR_RCX] = g->rip;
 		a->r[GPR_R11] = g->rflags;
 	}
