@@ -10,6 +10,7 @@
 #include "vmm/gdb/swbreak.h"
 #include "vmm/guard.h"
 #include "vmm/peek.h"
+#include "vmm/step.h"
 
 static bool is_exec(const struct debugger_bp *b)
 {
@@ -426,6 +427,10 @@ bool debugger_int3(struct vcpu *v)
 			vcpu_skip(v, f.d.len);
 			return false;
 		}
+	}
+	if (step_gate_refuses(v, e.vector)) {
+		vcpu_raise(v, VEC_GP, true, e.vector * 8u + 2);
+		return false;
 	}
 	vcpu_clear_shadow(v);
 	if (e.type == EVENT_SOFT_INT) {

@@ -15,6 +15,7 @@
 #include "vmm/debugger.h"
 #include "vmm/fetch.h"
 #include "vmm/gva.h"
+#include "vmm/peek.h"
 #include "vmm/run.h"
 #include "vmm/syscall.h"
 
@@ -125,6 +126,17 @@ static void icebp(struct vcpu *v)
 	v->inject = (struct event){ .type = EVENT_FAULT, .vector = VEC_DB };
 }
 
+/* A gate is 16 bytes with EFER.LMA, else 8; its DPL is in bits 6:5 of byte 5. */
+bool step_gate_refuses(struct vcpu *v, uint8_t vector)
+{
+	uint8_t b;
+
+	vcpu_need(v, VST_CR | VST_CS | VST_DESC);
+	if (!(v->st.cr0 & CR0_PE) || vcpu_cpl(v) == 0 || !peek(v, v->st.idtr.base + vector * (v->st.efer & EFER_LMA ? 16u : 8u) + 5, &b, 1))
+		return false;
+	return (b >> 5 & 3) < vcpu_cpl(v);
+}
+
 /* INT n, INT3, INTO, ICEBP: pushes RFLAGS, and no trap comes behind it (A22), so it is injected, with RIP at it. As an exception it may be the guest
  * hypervisor's. */
 static bool software_interrupt(struct vcpu *v, const struct flow *f)
@@ -132,6 +144,8 @@ static bool software_interrupt(struct vcpu *v, const struct flow *f)
 	struct event e = { .type = EVENT_SOFT_EXC, .vector = f->vector, .len = f->d.len };
 
 	if (v->step.pair || (f->kind == FLOW_INTO && !(v->rflags & RFLAGS_OF)))
+		return false;
+	if (f->kind != FLOW_ICEBP && step_gate_refuses(v, f->vector))
 		return false;
 	if ((f->kind == FLOW_INT || f->kind == FLOW_ICEBP) && v->level && v->be->nested->traps_int && v->be->nested->traps_int(v, f->kind == FLOW_ICEBP))
 		return false;

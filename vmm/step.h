@@ -13,6 +13,9 @@ static inline bool step_wanted(const struct vcpu *v)
 	return (v->dbg.soft && v->dbg.debugctl) || v->debugger.stepping;
 }
 
+/* Would INT n, INT3 or INTO at RIP be #GP for its gate's DPL? Injected it would not, or be told behind it. */
+bool step_gate_refuses(struct vcpu *v, uint8_t vector);
+
 /* Between runs, for a debugger's step: the instruction at RIP was one that software carries out, and is over. False: it has to run. */
 bool step_software(struct vcpu *v);
 /* The run loop's, interrupts off. enter: behind the selection of an event, before the plan. leave: behind an exit of a step, before anybody looks at it. */
