@@ -297,7 +297,7 @@ def case_monitor():
 
 
 # With four slots of the guest's own in use for long: each instruction would be a step of gdb's sake, millions of them. Software breakpoints stay.
-HEAVY = ("h12_sync_first",)
+HEAVY = ("h12_sync_first", "p03_host_range")
 
 
 def case_suite():
