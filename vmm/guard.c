@@ -4,8 +4,8 @@
 
 #include "vmm/slat.h"
 
-/* What hardware or a shadow may have kept of the old rights. Fewer rights: leaves with more of them must go. More: the next fetch finds out, and fills anew; but a
- * table of the VM's own has no such second look. */
+/* What hardware or a shadow may have kept of the old rights. Fewer rights: leaves with more of them must go. More: the next fetch finds out,
+ * and fills anew; but a table of the VM's own has no such second look. */
 static void flush(struct vcpu *v, bool fewer)
 {
 	if (fewer || v->be->slat)

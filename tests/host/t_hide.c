@@ -135,12 +135,14 @@ static uint64_t leaf_of(const struct vm *vm, uint64_t gpa)
 
 /* ---- Found, without a trace ---- */
 
-/* 1000 NOP, 1001 NOP, 1002 CPUID, 1004 store, 1009 NOP, 100a MOV from DR6, 100d CPUID, 100f NOP. gdb takes it out at each stop to step over it, as it always does. */
+/* 1000 NOP, 1001 NOP, 1002 CPUID, 1004 store, 1009 NOP, 100a MOV from DR6, 100d CPUID, 100f NOP. gdb takes one out at each stop to step
+ * over it, as it always does. */
 static const struct gop line_of_code[] = { { G_NOP }, { G_NOP }, { G_CPUID }, { G_STORE, .a = 0x5000, .n = 1 }, { G_NOP }, RD(6), { G_CPUID }, { G_NOP } };
 
 EACH(Z07_hidden)
 {
-	static const char *const ask[] = { "qSupported:swbreak+", "Z0,1001,1", "Z0,1009,1", "Z0,100f,1", "c", "z0,1001,1", "s", "Z0,1001,1", "c", "z0,1009,1", "s", "Z0,1009,1",
+	static const char *const ask[] = { "qSupported:swbreak+", "Z0,1001,1", "Z0,1009,1", "Z0,100f,1", "c", "z0,1001,1", "s", "Z0,1001,1", "c", "z0,1009,1", "s",
+					   "Z0,1009,1",
 					   "c", "z0,1001,1", "z0,1009,1", "z0,100f,1", "D", NULL };
 	struct machine m;
 
@@ -219,7 +221,8 @@ static void move_to(struct machine *m, uint32_t to)
 EACH(Z07_hidden_crossing)
 {
 	static const struct gop ops[] = { { G_NOP }, { G_STORE, .a = 0x5000, .n = 1 }, { G_NOP }, { G_NOP }, { G_CPUID }, RD(6) };
-	static const char *const into[] = { "qSupported", "Z0,2003,1", "c", "z0,2003,1", "D", NULL }, *const out[] = { "qSupported", "Z0,1ffd,1", "c", "z0,1ffd,1", "D", NULL };
+	static const char *const into[] = { "qSupported", "Z0,2003,1", "c", "z0,2003,1", "D", NULL };
+	static const char *const out[] = { "qSupported", "Z0,1ffd,1", "c", "z0,1ffd,1", "D", NULL };
 	struct machine m;
 
 	for (unsigned k = 0; k < 2; k++) {
@@ -261,17 +264,19 @@ BOTH(Z07_hidden_tables)
 	tap_ok(leaf_of(vm, 0x1000) & f->large, id(amd, "Z07.slat.large"), "memory is in large pages");
 	tap_ok(guard_set(vm->vcpu, gpa, 2), id(amd, "Z07.slat.set"), "two pages are guarded");
 	sample();
-	tap_eq(seen_leaf[0], ((vm->ram_hpa + 0x1000) | f->leaf | f->write | f->noexec), id(amd, "Z07.slat.closed"), "a guarded one is there, writable, and cannot be executed");
+	tap_eq(seen_leaf[0], ((vm->ram_hpa + 0x1000) | f->leaf | f->write | f->noexec), id(amd, "Z07.slat.closed"),
+	       "a guarded one is there, writable, and cannot be executed");
 	for (uint64_t at = 0; at < 1ull << 21; at += 4096)
 		tap_case(&others, leaf_of(vm, at) & ~f->large, (vm->ram_hpa + at) | f->leaf | f->write | (at == 0x1000 || at == 0x3000 ? f->noexec : f->exec), "page 0x%llx",
 			 (unsigned long long)at);
 	others.id = id(amd, "Z07.slat.others");
 	tap_end(&others, "each page is where it was, and the others can be executed");
-	tap_ok(guard_closed(vm, 0x1fff) && guard_closed(vm, 0x3000) && !guard_closed(vm, 0x2000) && guard_within(vm, 0x1ff000) && !guard_within(vm, 0x200000), id(amd, "Z07.slat.asked"),
-	       "whoever fills other tables is told the same");
+	tap_ok(guard_closed(vm, 0x1fff) && guard_closed(vm, 0x3000) && !guard_closed(vm, 0x2000) && guard_within(vm, 0x1ff000) && !guard_within(vm, 0x200000),
+	       id(amd, "Z07.slat.asked"), "whoever fills other tables is told the same");
 	guard_open(vm->vcpu, true);
 	sample();
-	tap_ok(seen_leaf[0] == ((vm->ram_hpa + 0x1000) | f->leaf | f->write | f->exec) && !guard_closed(vm, 0x1000), id(amd, "Z07.slat.open"), "open, it can be executed");
+	tap_ok(seen_leaf[0] == ((vm->ram_hpa + 0x1000) | f->leaf | f->write | f->exec) && !guard_closed(vm, 0x1000),
+	       id(amd, "Z07.slat.open"), "open, it can be executed");
 	tap_ok(guard_set(vm->vcpu, gpa + 1, 1) && (leaf_of(vm, 0x1000) & (f->exec | f->noexec)) == f->exec && guard_closed(vm, 0x3000), id(amd, "Z07.slat.less"),
 	       "one of them alone: closed, and the other is free");
 	guard_set(vm->vcpu, NULL, 0);
@@ -314,7 +319,8 @@ BOTH(Z07_hidden_flush)
 
 EACH(Z07_seen)
 {
-	static const char *const ask[] = { "qSupported", "qRcmd,68696465206f6666" /* hide off */, "Z0,1001,1", "Z0,1009,1", "m1001,1", "z0,1001,1", "z0,1009,1", "D", NULL };
+	static const char *const ask[] = { "qSupported", "qRcmd,68696465206f6666" /* hide off */, "Z0,1001,1", "Z0,1009,1", "m1001,1",
+					   "z0,1001,1", "z0,1009,1", "D", NULL };
 	struct machine m;
 
 	if (!start(&m, on, OPS(line_of_code), OPS(show_dr67)))

@@ -176,8 +176,8 @@ static void cmd_hide(struct vcpu *v, const char *args)
 		}
 		swbreak_hidden = str_eq(word, "on");
 	}
-	say("software breakpoints that are inserted from now on %s\n", swbreak_hidden ? "are hidden: the guest cannot read them, and each instruction in a page of theirs is a step" :
-	    "are INT3 in the guest's code: fast, and the guest can read them");
+	say("software breakpoints that are inserted from now on %s\n", swbreak_hidden ?
+	    "are hidden: the guest cannot read them, and each instruction in a page of theirs is a step" : "are INT3 in the guest's code: fast, and the guest can read them");
 }
 
 static void cmd_help(struct vcpu *v, const char *args);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Software breakpoints, in a table by where they lie in the host's memory. Hidden ones change nothing there: their pages are guarded (vmm/guard.h), and RIP is compared with the table.
- * The others are INT3s over the first byte of the instruction: fast, and the guest can read them. gdb reads the guest's own byte. */
+/* Software breakpoints, in a table by where they lie in the host's memory. Hidden ones change nothing there: their pages are guarded
+ * (vmm/guard.h), and RIP is compared with the table. The others are INT3s over the first byte of the instruction: fast, and the guest can read them. gdb reads the guest's own byte. */
 #ifndef VMM_GDB_SWBREAK_H
 #define VMM_GDB_SWBREAK_H
 
@@ -11,7 +11,8 @@
 /* Are those that are set from now on hidden? They are to begin with. */
 extern bool swbreak_hidden;
 
-/* At a linear address of what the vcpu runs, which is not running. set: false: no RAM there, the table is full, or out of memory for a guard. One that is there already is kept. */
+/* At a linear address of what the vcpu runs, which is not running. set: false: no RAM there, the table is full, or out of memory for a
+ * guard. One that is there already is kept. */
 bool swbreak_set(struct vcpu *v, uint64_t lin);
 void swbreak_clear(struct vcpu *v, uint64_t lin);
 /* All of a VM's; NULL: of all VMs. Bytes that were INT3 are the guest's again, unless the guest has written others over them. */
