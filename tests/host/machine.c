@@ -3,6 +3,7 @@
 #include "machine.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "arch/lib/log.h"
@@ -13,6 +14,7 @@
 #include "model/ring3.h"
 #include "tap.h"
 #include "vmm/cpuid.h"
+#include "vmm/gdb/gdb.h"
 #include "vmm/run.h"
 #include "vmm/trace.h"
 
@@ -228,6 +230,21 @@ bool machine_hold(struct machine *m, unsigned vm, unsigned slot, uint64_t addr, 
 	g->held_dr[slot] = addr;
 	g->held_dr7 = (g->held_dr7 & ~(0xfull << (16 + 4 * slot))) | 2ull << 2 * slot | (uint64_t)rw_len << (16 + 4 * slot);
 	return true;
+}
+
+void machine_stuck(const char *id)
+{
+	tap_instead = NULL;
+	tap_ok(false, id, "the guest stands, and nobody lets it go on");
+	exit(1);
+}
+
+void machine_gdb_end(struct machine *m)
+{
+	gdb_end(0x10);
+	for (unsigned i = 0; i < m->nr; i++)
+		gdb_vm_gone(m->vm[i]);
+	gdb_on = false;
 }
 
 int machine_find(unsigned from, enum sw_op op, int n)

@@ -44,6 +44,12 @@ unsigned machine_recs(const struct machine *m, unsigned vm, enum rec_kind kind);
 void machine_host_bp(struct machine *m, unsigned slot, uint64_t addr, unsigned nibble);
 void machine_host_debugctl(struct machine *m, uint64_t v);
 
+#define IDLE_MAX 1000000u /* a line's polls */
+/* Fails this check, and ends the tests: nobody would ever let the guest go on. */
+__attribute__((noreturn)) void machine_stuck(const char *id);
+/* Behind a session of gdb's: the machine is going away (vmm.c). */
+void machine_gdb_end(struct machine *m);
+
 /* A debugger of this VM takes a slot; not while it runs. */
 bool machine_hold(struct machine *m, unsigned vm, unsigned slot, uint64_t addr, unsigned rw_len);
 

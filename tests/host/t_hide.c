@@ -37,11 +37,11 @@ static const char *called(enum on on, const char *name)
 /* ---- A session; the guest's memory is looked at whenever the stub asks for a character, which it does while the guest runs ---- */
 
 static struct {
-	const char *const *ask; /* NULL: the line is gone */
+	const char *const *ask; /* NULL: nothing more comes */
 	char frame[256];
 	size_t at, n;
 	bool running;
-	unsigned stops, at_bp, int3;
+	unsigned stops, at_bp, int3, idle;
 	uint64_t pc[64];
 	struct machine *m;
 	uint8_t before[0x3000];
@@ -57,10 +57,11 @@ static int line_take(void)
 	look();
 	if (line.at < line.n)
 		return (uint8_t)line.frame[line.at++];
-	if (line.running)
+	if (line.running || !*line.ask) {
+		if (++line.idle > IDLE_MAX)
+			machine_stuck("Z01.stuck"); /* it has stopped, and gdb has gone or thinks that it runs */
 		return -1;
-	if (!*line.ask)
-		return -2;
+	}
 	line.n = (size_t)snprintf(line.frame, sizeof(line.frame), "+$%s#%02x", *line.ask, gdb_checksum(*line.ask, strlen(*line.ask)));
 	line.at = 0;
 	line.running = strcmp(*line.ask, "c") == 0 || strcmp(*line.ask, "s") == 0 || strcmp(*line.ask, "D") == 0;
@@ -88,11 +89,9 @@ static void session(struct machine *m, const char *const *ask)
 	line.ask = ask;
 	line.m = m;
 	memcpy(line.before, m->vm[0]->ram + 0x1000, sizeof(line.before));
-	gdb_session.attached = false; /* a session of another test may have ended with its guests */
 	gdb_init(&port, true);
 	machine_run(m);
-	gdb_end(0x10);
-	gdb_on = false;
+	machine_gdb_end(m);
 }
 
 static bool start(struct machine *m, enum on on, const struct gop *ops, unsigned nr, const struct gop *handler, unsigned nr_handler)

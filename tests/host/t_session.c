@@ -18,6 +18,7 @@ static struct {
 	char frame[256];
 	size_t at, n;
 	bool running;           /* a stop is awaited */
+	unsigned idle;
 	char said[8192];
 } line;
 
@@ -25,10 +26,11 @@ static int line_take(void)
 {
 	if (line.at < line.n)
 		return (uint8_t)line.frame[line.at++];
-	if (line.running)
+	if (line.running || !*line.ask) {
+		if (++line.idle > IDLE_MAX)
+			machine_stuck("Z01.stuck"); /* it has stopped, and gdb has gone or thinks that it runs */
 		return -1;
-	if (!*line.ask)
-		return -1;
+	}
 	line.n = (size_t)snprintf(line.frame, sizeof(line.frame), "+$%s#%02x", *line.ask, gdb_checksum(*line.ask, strlen(*line.ask)));
 	line.at = 0;
 	line.running = strcmp(*line.ask, "c") == 0 || strcmp(*line.ask, "D") == 0 || strncmp(*line.ask, "vCont;", 6) == 0;
@@ -70,8 +72,7 @@ static void session(struct machine *m, const char *const *ask)
 	line.ask = ask;
 	gdb_init(&port, true);
 	machine_run(m);
-	gdb_end(0x10);
-	gdb_on = false;
+	machine_gdb_end(m);
 }
 
 /* A watchpoint of gdb's and one of the guest's: each gets its own, and the guest finds the registers as it left them. */
@@ -144,8 +145,7 @@ BOTH(Z04_gdb_budget)
 	slow_by = v->budget_tsc;
 	gdb_init(&port, true);
 	machine_run(&m);
-	gdb_end(0x10);
-	gdb_on = false;
+	machine_gdb_end(&m);
 	tap_ok(said("watch:5000;"), id(amd, "Z04.budget.watch"), "gdb has stopped it");
 	tap_ok(v->run_tsc < v->budget_tsc, id(amd, "Z04.budget"), "a budget's time goes by at each character of gdb's, and none of it is the guest's");
 	machine_same_as_bare(&m, 0, id(amd, "Z04.budget.bare"));
@@ -172,7 +172,7 @@ BOTH(Z04_gdb_noise)
 	noise = 0;
 	gdb_init(&port, false);
 	machine_run(&m);
-	gdb_on = false;
+	machine_gdb_end(&m);
 	tap_ok(noise > 100, id(amd, "Z04.noise"), "a character that begins a packet stops the guest, for a while (%u)", noise);
 	machine_same_as_bare(&m, 0, id(amd, "Z04.noise.bare"));
 	machine_stop(&m);
@@ -399,8 +399,7 @@ BOTH(Z04_gdb_hostile)
 		hostile.writes = writes;
 		gdb_init(&port, true);
 		machine_run(&m);
-		gdb_end(0x10);
-		gdb_on = false;
+		machine_gdb_end(&m);
 		tap_eq(hostile.answers, hostile.asked - writes, id(amd, writes ? "Z04.hostile.writes" : "Z04.hostile"), "each packet has one answer, but for `k`");
 		if (!writes)
 			machine_same_as_bare(&m, 0, id(amd, "Z04.hostile.bare"));
