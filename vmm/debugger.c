@@ -247,13 +247,30 @@ static uint64_t value_at(struct vcpu *v, const struct debugger_bp *b)
 	return peek(v, b->addr & ~(uint64_t)(n - 1), &x, n) ? x : b->value; /* hardware aligns it, too (A16) */
 }
 
-void debugger_before(struct vcpu *v)
+static void stands_here(struct vcpu *v)
 {
 	struct vcpu_debugger *d = &v->debugger;
 
 	d->over = false;
 	d->from_rip = v->rip;
 	d->from_rcx = v->r[GPR_RCX];
+	d->from_level = v->level;
+}
+
+static bool has_moved(const struct vcpu *v)
+{
+	const struct vcpu_debugger *d = &v->debugger;
+
+	return d->over || v->rip != d->from_rip || v->r[GPR_RCX] != d->from_rcx || v->level != d->from_level;
+}
+
+void debugger_before(struct vcpu *v)
+{
+	struct vcpu_debugger *d = &v->debugger;
+
+	if (d->inside && v->level != d->from_level)
+		guard_open(v, false); /* at another level's instruction, which nobody has looked at: its fetch will tell */
+	stands_here(v);
 	for (unsigned i = 0; i < DEBUGGER_BPS; i++)
 		if (d->bp[i].owner && d->bp[i].slot < 0 && !is_exec(&d->bp[i]))
 			d->bp[i].value = value_at(v, &d->bp[i]);
@@ -341,7 +358,7 @@ bool debugger_guard(struct vcpu *v, const uint64_t *gpa, unsigned nr)
 	return ok;
 }
 
-/* Steps end with the first instruction elsewhere. The page of an instruction that reaches into a guarded one from before is elsewhere, too. */
+/* Steps end with the first instruction elsewhere. */
 static void stay_or_leave(struct vcpu *v)
 {
 	bool stay = guard_has(v->vm, pc_phys(v));
@@ -358,9 +375,13 @@ bool debugger_fetch(struct vcpu *v, uint64_t gpa)
 	if (insn_is_next(v) && compare(v))
 		return true;
 	if (v->vm->guard.open)
-		v->be->flush(v->vm); /* by what was cached */
+		v->be->flush(v->vm); /* the exit was by a translation that is out of date */
 	guard_open(v, true);
 	v->debugger.inside = true;
+	stands_here(v);
+	vcpu_need(v, VST_CR);
+	if (!v->dbg.held && !dbg_bp_hit(&v->dbg, DBG_ACCESS_EXEC, debugger_pc(v), 1, v->st.cr4))
+		v->rflags &= ~RFLAGS_RF; /* the exit's, as behind any fault; it is for a breakpoint at RIP, and no frame is to show it (A28) */
 	update(v);
 	return true;
 }
@@ -386,16 +407,18 @@ void debugger_stepped(struct vcpu *v)
 void debugger_boundary(struct vcpu *v)
 {
 	struct vcpu_debugger *d = &v->debugger;
+	bool moved;
 
 	if (!d->stepping)
 		return;
-	if (d->over || carried_out(v)) {
+	moved = has_moved(v);
+	if (d->over || carried_out(v) || v->level != d->from_level) {
 		d->over = false;
 		look_for_homeless(v);
 		if (d->step)
 			request_stop(v, STOP_STEP, 0);
 	}
-	if (d->inside)
+	if (d->inside && moved) /* one that reaches into the page from the one before, and has not run, needs both */
 		stay_or_leave(v);
 	no_short_cut(v);
 }

@@ -356,7 +356,7 @@ void step_leave(struct vcpu *v)
 	if (s->waiting || !db || (!(r->payload & DR6_BS) && r->cls != DBG_TRAP)) { /* it has not run, or exits: its trap is software's */
 		if (s->hidden)
 			v->rflags &= ~RFLAGS_TF;
-		if (s->sti && (e->kind == EXITK_INTR || e->kind == EXITK_NMI || e->kind == EXITK_TIMER)) { /* it has not begun */
+		if (s->sti && (e->kind == EXITK_INTR || e->kind == EXITK_NMI || e->kind == EXITK_TIMER || e->kind == EXITK_MEM)) { /* it has not begun */
 			vcpu_need(v, VST_SHADOW);
 			v->st.shadow = SHADOW_STI;
 			vcpu_dirty(v, VST_SHADOW);

@@ -128,7 +128,7 @@ struct debugger_bp {
 struct vcpu_debugger {
 	struct debugger_bp bp[DEBUGGER_BPS];
 	uint8_t nr, homeless;  /* in use; of those without a slot */
-	bool stepping;         /* runs one instruction at a time: a stop is wanted behind the next, or some are homeless */
+	bool stepping;         /* runs one instruction at a time: a stop is wanted behind the next, some are homeless, or it is inside */
 	bool step;             /* the former: NMI and interrupts wait meanwhile (Z06) */
 	bool over;             /* an instruction is over since the entry, or an event delivered */
 	bool frozen;           /* not to run while its peers do */
@@ -136,6 +136,7 @@ struct vcpu_debugger {
 	bool inside;           /* it is where hidden ones are (guard.h), and stepped until it has left */
 	uint8_t stop;          /* enum debugger_stop: why it is to stop at this boundary */
 	uint64_t stop_addr;    /* of a watchpoint */
+	uint8_t from_level;    /* before the step, as the next two */
 	uint64_t from_rip, from_rcx;
 };
 

@@ -222,14 +222,18 @@ EACH(Z07_hidden_crossing)
 	static const struct gop ops[] = { { G_NOP }, { G_STORE, .a = 0x5000, .n = 1 }, { G_NOP }, { G_NOP }, { G_CPUID }, RD(6) };
 	static const char *const into[] = { "qSupported", "Z0,2003,1", "c", "z0,2003,1", "D", NULL };
 	static const char *const out[] = { "qSupported", "Z0,1ffd,1", "c", "z0,1ffd,1", "D", NULL };
+	static const char *const step[] = { "qSupported", "Z0,2003,1", "s", "s", "z0,2003,1", "D", NULL };
 	struct machine m;
 
-	for (unsigned k = 0; k < 2; k++) {
+	for (unsigned k = 0; k < 3; k++) {
 		if (on == ON_PVM || !start(&m, on, OPS(ops), OPS(show_dr67))) /* the PVM model fetches by first bytes */
 			break;
 		move_to(&m, 0x1ffc);
-		session(&m, k ? out : into);
-		FINISH(&m, on, k ? "Z07.hide.out" : "Z07.hide.into", k ? 0x1ffd : 0x2003);
+		session(&m, k == 2 ? step : k ? out : into);
+		if (k == 2)
+			FINISH(&m, on, "Z07.hide.step_into", 0x1ffd, 0x2002);
+		else
+			FINISH(&m, on, k ? "Z07.hide.out" : "Z07.hide.into", k ? 0x1ffd : 0x2003);
 	}
 	machine_ring3 = false;
 }

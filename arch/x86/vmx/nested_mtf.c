@@ -7,6 +7,7 @@
 #include "arch/x86/def/seg.h"
 #include "arch/x86/quirks.h"
 #include "arch/x86/vmx/nested.h"
+#include "vmm/debugger.h"
 #include "vmm/gmem.h"
 #include "vmm/run.h"
 #include "vmm/intshadow.h"
@@ -262,7 +263,7 @@ bool nvmx_mtf_event(struct vcpu *v, struct nvmx *n)
 	}
 	if (!by_hand(v))
 		return false;
-	if (!n->mtf.due && !n->run_pending && needs_software(v) && shadow_insn(v)) {
+	if (!n->mtf.due && !n->run_pending && needs_software(v) && !debugger_meets(v) && shadow_insn(v)) {
 		leave(v, n);
 		return true;
 	}
