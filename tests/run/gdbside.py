@@ -104,7 +104,7 @@ def case_emulated():
     run("break gdb_work")
     for _ in range(3):
         why = go_on()
-        say("work", why + (" %s rdi=%d" % (where(), value("$rdi")) if why != "exited" else ""))
+        say("work", why + (" %s rdi=%d" % (where(), value("$rdi")) if gdb.selected_thread() else ""))
     run("delete")
 
 
