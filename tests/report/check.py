@@ -62,6 +62,14 @@ def sample_page(folder):
     return collected, page
 
 
+def sample_counts(tally, collected):
+    """The data of the made-up page against what was counted by hand."""
+    marks, counts = {r["name"]: r["counts"] for r in collected["rungs"]}, wanted_counts(collected)
+    wrong = {name: (want, marks.get(name)) for name, want in samples.MARKS.items() if marks.get(name) != want}
+    wrong.update({what: (want, counts[what]) for what, want in samples.COUNTS.items() if counts[what] != want})
+    tally.check(not wrong, "made-up page: the data has what was made up%s" % (": (wanted, data) %s" % wrong if wrong else ""))
+
+
 def real_page(kept):
     """(data, page) of what is in build/."""
     args = types.SimpleNamespace(out="build/report", results=str(rungs.RESULTS), logs="build/logs", scenario="", rung="svm-qemu", kept=kept)
@@ -259,7 +267,9 @@ def main():
     tally = Tally()
     unit_tests(tally)
     with tempfile.TemporaryDirectory() as folder:
-        check_page(tally, "made-up page", *sample_page(Path(folder)))
+        collected, page = sample_page(Path(folder))
+        sample_counts(tally, collected)
+        check_page(tally, "made-up page", collected, page)
     kept = "--kept" in sys.argv
     collected, page = real_page(kept)
     check_page(tally, "this page", collected, page, pictures=True)
