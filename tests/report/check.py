@@ -222,12 +222,12 @@ def traced_alone(tally, name):
         traces, kept, lost = traced(tally, what, result)
         owned = sum(1 for t in traces for e in t.events if e.kind == dbgtrace.ENTRY and e.state != "idle")
         parted = [m.why for t in traces for m in dbgtrace.follow(t.events) if m.why]
-        tally.check(owned and not parted, "%s: nothing parts in the %d events kept (%d lost), %d of them entries of a guest with breakpoints or DR6 of its own%s" % (
-            what, kept, lost, owned, ": %s" % parted[:2] if parted else ""))
+        tally.check(owned and not parted, "%s: nothing parts in the %d events kept (%d lost), %d of them entries of a guest with breakpoints or its own DR6%s"
+                    % (what, kept, lost, owned, ": %s" % parted[:2] if parted else ""))
 
 
 def traced_suite(tally, name):
-    """A rung's whole suite with trace=on: the same results, and a trace that reads. It says nothing of partings: what is kept is the end of the last VM alone."""
+    """A rung's whole suite with trace=on: the same results, and a trace that reads. It says nothing of partings: what is kept is the last VM's end."""
     rung = rungs.RUNGS[name]
     why = rungs.absent(rung)
     if why:

@@ -145,7 +145,8 @@ def mutant_rows(root, results):
         mine = [p for p in plants if p["mutant"] == name]
         kills += [{"where": p["rung"], "words": ("killed by %s" if p["red"] else "%s") % p["words"], "good": p["red"]} for p in mine]
         for rung, red in [*(planted.get(name, {}) if not mine else {}).items(), *with_gdb.get(name, {}).items()]:
-            kills.append({"where": rung, "words": "turned red: %s" % " ".join(dict.fromkeys(red)) if red else "nothing of its rules went red", "good": bool(red)})
+            words = "turned red: %s" % " ".join(dict.fromkeys(red)) if red else "nothing of its rules went red"
+            kills.append({"where": rung, "words": words, "good": bool(red)})
         rows.append(mutant_row(name, mutant.head, mutant.rules, kills, survives))
     for path in sorted((root / "tests/explore/mutants").glob("*.mutant")):
         mutant = mutate.Mutant(path.stem, path.read_text(encoding="utf-8"))
