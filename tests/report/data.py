@@ -21,7 +21,7 @@ import table  # noqa: E402
 
 MARKS = (ktap.OK, ktap.FAIL, ktap.ERROR, "known", ktap.SKIP)
 TITLE = re.compile(r'^(?:SCENARIO|NESTED_SCENARIO)\w*\((\w+), "((?:[^"\\]|\\.)*)"', re.MULTILINE)
-PARTS_TO_RUN = ("host", "explore", "mutants", "bare", "svm", "vmx", "pvm", "planted", "nested", "policies")
+PARTS_TO_RUN = ("host", "explore", "mutants", "bare", "svm", "vmx", "pvm", "planted", "nested", "gdb", "policies")
 OLD = "ran on other sources"
 
 
@@ -132,6 +132,7 @@ def mutant_rows(root, results):
     host, told = load(results / "host-red.json") or {}, load(results / "host-mutants.json") or {}
     plants = [p for what in ("planted", "nested") for p in load(results / ("%s-plants.json" % what)) or []]
     planted = load(results / "planted.json") or {}
+    with_gdb = (load(results / "gdb.json") or {}).get("red", {})
     explored = load(results / "explore.json") or {}
     rows = []
     for name in mutate.names():
@@ -143,8 +144,9 @@ def mutant_rows(root, results):
             kills.append({"where": "host", "words": "turned red: %s" % " ".join(host[name][:4]), "good": True})
         mine = [p for p in plants if p["mutant"] == name]
         kills += [{"where": p["rung"], "words": ("killed by %s" if p["red"] else "%s") % p["words"], "good": p["red"]} for p in mine]
-        for rung, red in (planted.get(name, {}) if not mine else {}).items():
-            kills.append({"where": rung, "words": "turned red: %s" % " ".join(dict.fromkeys(red)), "good": True})
+        for rung, red in [*(planted.get(name, {}) if not mine else {}).items(), *with_gdb.get(name, {}).items()]:
+            words = "turned red: %s" % " ".join(dict.fromkeys(red)) if red else "nothing of its rules went red"
+            kills.append({"where": rung, "words": words, "good": bool(red)})
         rows.append(mutant_row(name, mutant.head, mutant.rules, kills, survives))
     for path in sorted((root / "tests/explore/mutants").glob("*.mutant")):
         mutant = mutate.Mutant(path.stem, path.read_text(encoding="utf-8"))

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Tests of the trace's reader, of the partings that it finds, and of what is drawn from it, with made-up lines."""
 
+import json
+import tempfile
 import unittest
 
 import data  # first: it finds tests/run
@@ -141,6 +143,33 @@ class Pictures(unittest.TestCase):
         self.assertEqual(sum(1 for e in events if e["name"].startswith("PARTED")), 1)
 
 
+class Traced(unittest.TestCase):
+    """What check.py makes of scenarios that were traced one by one."""
+
+    def words(self, lines, lost=0):
+        import check  # which runs these tests
+        tally, rung = check.Tally(), "pvm-qemu"
+        said, tally.check = [], lambda good, words: said.append(("ok " if good else "FAIL ") + words)
+        old = check.TRACED, check.job.execute_all
+        check.TRACED, check.job.execute_all = {rung: ("a12_dr6_sticky",)}, lambda runs: [check.job.Result(run, samples.log(lines, lost), 33) for run in runs]
+        try:
+            check.traced_alone(tally, rung)
+        finally:
+            check.TRACED, check.job.execute_all = old
+        return said[1:]
+
+    def test_alone(self):
+        read, parts = self.words(samples.doc0(False), 7)
+        self.assertTrue(read.startswith("ok a12_dr6_sticky on pvm-qemu: its trace reads: 12 events, 7 lost"), read)
+        self.assertTrue(parts.startswith("ok a12_dr6_sticky on pvm-qemu: nothing parts in the 12 events kept (7 lost), 3 of them entries"), parts)
+        self.assertTrue(self.words(samples.doc0(True))[1].startswith("FAIL a12_dr6_sticky on pvm-qemu: nothing parts"))
+
+    def test_nothing_to_see(self):
+        """A trace without one entry of a guest that has breakpoints proves nothing, and an empty one less."""
+        self.assertTrue(self.words(samples.doc0(False)[:2])[1].startswith("FAIL "))
+        self.assertTrue(all(w.startswith("FAIL ") for w in self.words([])))
+
+
 class Page(unittest.TestCase):
     def test_groups(self):
         saved = samples.rung_results()["bare-qemu"]
@@ -153,6 +182,18 @@ class Page(unittest.TestCase):
         def state(*good, survives=False):
             return data.mutant_row("m", {}, [], [{"where": "host", "words": "", "good": g} for g in good], survives)["state"]
         self.assertEqual([state(), state(True), state(True, False), state(True, survives=True)], ["not run", "killed", "alive", "survives"])
+
+    def test_gdb_plants(self):
+        """check-gdb's bugs are seen, or not, as the other plants are."""
+        with tempfile.TemporaryDirectory() as folder:
+            names = [p for p in data.mutate.names() if p.startswith("GE")][:3]
+            red = dict(zip(names, ({"svm-qemu-gdb": ["Z06.gdb.steps", "Z06.gdb.steps"]}, {"svm-qemu-gdb": []})))
+            data.Path(folder, "gdb.json").write_text(json.dumps({"red": red}), encoding="utf-8")
+            data.Path(folder, "planted.json").write_text(json.dumps({"B03": {"svm-qemu": []}}), encoding="utf-8")
+            rows = {row["name"]: row for row in data.mutant_rows(data.Path("."), data.Path(folder))}
+        self.assertEqual([rows[name]["state"] for name in names] + [rows["B03"]["state"]], ["killed", "alive", "not run", "alive"])
+        self.assertEqual(rows[names[0]]["kills"], [{"where": "svm-qemu-gdb", "words": "turned red: Z06.gdb.steps", "good": True}])
+        self.assertIn("gdb", data.PARTS_TO_RUN)
 
     def test_no_trace(self):
         self.assertEqual(report.read_trace(report.DEFAULT[0], data.Path("/nonexistent"))[1], "doc0_dr6_once-svm-qemu-B01-svm has not been traced")

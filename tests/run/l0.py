@@ -31,11 +31,15 @@ HINTS = ((re.compile(r"failed to set MSR 0x10a\b"), "KVM refuses IA32_ARCH_CAPAB
          (re.compile(r"failed to set MSR"), "KVM refuses an MSR of this CPU model: try -cpu host without the feature that has it, or another model, such as -cpu kvm64"),
          (re.compile(r"Could not access KVM|/dev/kvm|failed to initialize kvm", re.IGNORECASE), "no KVM for this user here; -accel tcg asks QEMU itself"))
 HELD, BROKEN, UNSEEN = "held", "broken", "not shown"
+# Checks whose id begins with no rule.
+GROUPS = {"NB": "the base of nesting: entry, exit, nested paging, interrupts, the GIF",
+          "NV": "what VMX gives a guest hypervisor besides: shadow VMCS, EPT, MTF, bitmaps", "EV": "events and the local APIC", "HP": "a guest that misbehaves"}
+SCENARIO = "scenario "  # what a scenario that could not run stands under
 
 
 @dataclass
 class Finding:
-    """What one way to run says about one rule."""
+    """What one way to run says about one rule, or about checks that name none: see heading()."""
     rule: str
     passed: int = 0
     broken: list = field(default_factory=list)   # checks
@@ -58,11 +62,18 @@ def sources(text):
     return found
 
 
+def heading(check):
+    """What a check is told under: its rule, else what its id begins with, else its scenario; "" for a scenario that was skipped as a whole."""
+    if check.ident in ("-", "all"):
+        return "" if check.status == ktap.SKIP else SCENARIO + check.scenario
+    return rules.rule_of(check.ident) or check.ident.split(".")[0]
+
+
 def by_rule(checks):
-    """{rule: Finding}, in the order of the rules."""
+    """{heading: Finding}, in the order of the rules."""
     found = {}
     for check in checks:
-        rule = rules.rule_of(check.ident)
+        rule = heading(check)
         if not rule:
             continue
         mine = found.setdefault(rule, Finding(rule))
@@ -92,8 +103,9 @@ def tell(where, finding, words, comes_from, of_qemu=None):
     value = "could not run: %s" % first.reason if first.status == ktap.ERROR else "expected %s, actual %s" % (expected, actual)
     known = {c.scenario: (of_qemu or {}).get(c.scenario) for c in finding.broken}
     lines = ["    %s: %s" % ("known" if len(known) == 1 else "known, of " + scenario, why) for scenario, why in known.items() if why]
-    return ["%s: %s broken: %s" % (where, finding.rule, words.get(finding.rule, "")),
-            "    from: %s" % comes_from.get(finding.rule, "docs/rules.md"),
+    said = words.get(finding.rule) or GROUPS.get(finding.rule, "its checks name no rule")
+    origin = comes_from.get(finding.rule) or ("docs/rules.md" if finding.rule in words else "no rule: tests/guest/%s.c" % first.scenario)
+    return ["%s: %s broken: %s" % (where, finding.rule, said), "    from: %s" % origin,
             "    %d of %d checks; %s %s: %s" % (len(finding.broken), finding.passed + len(finding.broken), first.key, first.text, value)] + lines
 
 
@@ -135,15 +147,20 @@ def left(result, flags):
     return sorted(name for name, flag in flags.items() if "SCN_BY_NAME" not in flag and name not in seen and name != died) if died else []
 
 
-def unusable(result):
-    """Why a run says nothing, or ""."""
+def excused(result):
+    """Why a run says nothing of what is below though nothing went wrong: drover has no SVM or VMX there; or ""."""
     refused = re.findall(r"^drover: backend \w+ refused: .*$", result.log.replace("\r", ""), re.MULTILINE)
-    if result.problem:
-        return result.problem
     if refused and result.code in (exitcodes.code("EXIT_NOVIRT"), exitcodes.code("EXIT_LOCKED")):
         return "drover cannot run there: %s" % "; ".join(line[len("drover: "):] for line in refused)
     if re.search(r"^drover: backend pvm\b", result.log.replace("\r", ""), re.MULTILINE):
         return "drover finds no SVM or VMX there, and runs its guests in ring 3: that says nothing of nesting"
+    return ""
+
+
+def unusable(result):
+    """Why a run says nothing, or ""."""
+    if result.problem or excused(result):
+        return result.problem or excused(result)
     checks, problems = rungs.collect(result)
     if not checks:
         return "%s; %s" % (result.end(), " ".join(result.said().split("\n")[:2]).strip() or (problems or ["nothing was said"])[0])
@@ -151,23 +168,26 @@ def unusable(result):
 
 
 def summary(findings):
-    """`N rules held, N broken, N not shown`."""
+    """`N rules held, N broken, N not shown`; what is no rule counts as one."""
     states = [f.state for f in findings.values()]
     return "%d rules held, %d broken, %d not shown" % tuple(states.count(s) for s in (HELD, BROKEN, UNSEEN))
 
 
 def report(what, results, words, comes_from, write=print, of_qemu=None):
-    """(rules broken, whether it could be judged) of one way to run."""
-    checks, ran = [], False
+    """(rules broken, whether it could be judged) of one way to run. A run that ends with nothing said, or that says what does not fit its end, counts as one;
+    those that died in a scenario are whose who asks."""
+    checks, ran, ends = [], False, 0
     for result in results:
         why, told = unusable(result), result.run.timeout == ALONE and died_in(result)  # those that died stand in one line
         if why:
             if not told:
                 write("%s: %s: %s" % (what, result.run.name, why))
+                ends += not excused(result)
             continue
         ran = True
         found, problems = rungs.collect(result)
         checks += found
+        ends += bool(problems) and not died_in(result)
         for text in [] if told else problems[:5]:
             write("%s: %s: %s" % (what, result.run.name, text))
     findings = by_rule(checks)
@@ -177,7 +197,7 @@ def report(what, results, words, comes_from, write=print, of_qemu=None):
                 write(line)
     if ran:
         write("%s: %s" % (what, summary(findings)))
-    return sum(1 for f in findings.values() if f.broken), ran
+    return sum(1 for f in findings.values() if f.broken) + ends, ran
 
 
 def check(command):
@@ -196,7 +216,7 @@ def check(command):
     broken, ran = 0, False
     for what in ("bare", "nested"):
         mine = [r for (kind, _), r in zip(runs, results) if kind == what]
-        judged = what == "bare" or not unusable(mine[0])  # under drover: not where it has no SVM or VMX
+        judged = what == "bare" or not excused(mine[0])  # under drover: not where it has no SVM or VMX
         alone = left(mine[0], live.scenario_flags()) if judged else []
         if alone:
             print("%s: %s died in %s; the other %d scenarios run alone" % (what, mine[0].run.name, died_in(mine[0]), len(alone)), flush=True)
@@ -209,7 +229,8 @@ def check(command):
         found, judged = report(what, mine, rules.sentences(text), sources(text), of_qemu=OF_TCG if is_tcg(words) else None)
         broken, ran = broken + found, ran or judged
     print("l0: logs: %s" % (job.LOGS / "l0"))
-    print("l0: %s" % ("nothing could be run" if not ran else "%d rules broken, or scenarios died in; bare and nested counted apart" % broken))
+    print("l0: %s" % ("nothing could be run" if not ran else
+                      "%d rules broken, scenarios died in, or runs that ended wrongly; bare and nested counted apart" % broken))
     return 2 if not ran else 1 if broken else 0
 
 

@@ -18,6 +18,18 @@ RULES = """| ID | Rule | Bk | Source | Prevents |
 | ID | Rule | Source | Prevents | Test |
 | V01 | order | handle_dr | y | z |
 """
+HELD = "KTAP version 1\n1..1\n  KTAP version 1\n  # Subtest: a01\n  ok 1 A01.zero\n  1..1\nok 1 a01\n# totals: pass:1 fail:0 skip:0 error:0\n"
+NEITHER = "drover: backend svm refused: SVM: CPU has none\ndrover: verdict FAIL code=0x23\n"
+
+
+def asked(bare, nested):
+    """(status, what was printed) of a whole check whose runs end so: (log, exit status of QEMU, None for a time limit)."""
+    old, job.execute_all = job.execute_all, lambda runs: [job.Result(run, *(bare if run.bare else nested)) for run in runs]
+    out, sys.stdout = sys.stdout, io.StringIO()
+    try:
+        return l0.check("qemu"), sys.stdout.getvalue()
+    finally:
+        job.execute_all, sys.stdout = old, out
 
 
 class L0Tests(unittest.TestCase):
@@ -41,15 +53,41 @@ class L0Tests(unittest.TestCase):
         self.assertEqual(out[-4:-1], ["bare: A01 broken: fixed bits", "    from: a manual",
                                       "    1 of 2 checks; a01/A01.ones DR6 written ~0: expected DR6=ffffefff [B0 B1 B2 B3 BD BS BT], actual DR6=ffff4ff1 [B0 BS]"])
 
+    def test_no_rule(self):
+        """What names no rule is told and counted: by what its id begins with, or, of a scenario that could not run, by that."""
+        lines = (("NB.gif.data", "a01", ktap.FAIL), ("NB.ok", "a01", ktap.OK), ("NV.sh", "b", ktap.FAIL), ("-", "c_dead", ktap.ERROR),
+                 ("all", "d_skipped", ktap.SKIP))
+        found = l0.by_rule([ktap.Check(scenario, ident, status, reason="no memory") for ident, scenario, status in lines])
+        self.assertEqual({r: (f.passed, len(f.broken)) for r, f in found.items()}, {"NB": (1, 1), "NV": (0, 1), "scenario c_dead": (0, 1)})
+        out, run = [], job.Run("l0", "bare-suite", bare=True)
+        dead = "  KTAP version 1\n  # Subtest: doc0_x\n  ok 1 H11.once kept\n  1..1\nok 2 doc0_x"
+        log = self.good.replace("ok 1 A01.zero a", "not ok 1 NB.zero a").replace(dead, "not ok 2 doc0_x # ERROR no memory")
+        log = log.replace("pass:2 fail:1 skip:1 error:0", "pass:0 fail:2 skip:1 error:1")
+        self.assertEqual(l0.report("bare", [job.Result(run, log, 37)], {}, {}, out.append), (3, True))
+        for text in ("bare: NB broken: the base of nesting", "bare: scenario doc0_x broken: ", "could not run: no memory", "no rule: tests/guest/doc0_x.c"):
+            self.assertIn(text, "\n".join(out))
+
+    def test_dies(self):
+        """A machine that dies or hangs with drover in it is news; one without SVM or VMX is none."""
+        passed, refused = (HELD, 33), (NEITHER, 71)
+        begun = "drover: backend svm\n"
+        for nested, status, count in ((refused, 0, 0), ((begun, None), 1, 2), (("", 0), 1, 2), ((begun + "[L1:guest] KTAP version 1\n", None), 1, 2)):
+            end, said = asked(passed, nested)
+            self.assertEqual(end, status, said)
+            self.assertIn("l0: %d rules broken" % count, said)
+        end, said = asked((HELD, None), refused)  # all is said, and it does not end
+        self.assertEqual(end, 1, said)
+
     def test_unusable(self):
-        """A run that says nothing is no finding."""
+        """A run that says nothing is no finding about a rule; it counts, unless drover has nothing to run on."""
         run = job.Run("l0", "nested-suite", modules=rungs.modules())
         out = []
         log = "drover: backend svm refused: SVM: CPU has none\ndrover: verdict FAIL code=0x24\n"
         for result, why in ((job.Result(run, log, 73), "drover cannot run there: backend svm refused: SVM: CPU has none"),
                             (job.Result(run, "", None), "no end within"), (job.Result(run, problem="qemu: none"), "qemu: none")):
             self.assertIn(why, l0.unusable(result))
-            self.assertEqual(l0.report("nested", [result], {}, {}, out.append), (0, False))
+            self.assertEqual(l0.report("nested", [result], {}, {}, out.append), (int(not l0.excused(result)), False))
+            self.assertEqual(bool(l0.excused(result)), result.log == log)
 
     def test_known(self):
         """What is QEMU's own, without a clock that counts instructions, is told as QEMU's; the rule stays broken."""
