@@ -28,7 +28,7 @@ ifneq (,$(filter deps,$(MAKECMDGOALS)))
 endif
 
 # A variable of the command line that nobody reads is a misspelt one.
-KNOWN := PLATFORM BACKEND SCENARIO OPTIONS GUEST MUTANT NEST UPPER_OPTIONS VIEW QEMU KEPT RUNG RAN ONLY EXPLORE FUZZ_SEED FUZZ_ONLY \
+KNOWN := PLATFORM BACKEND SCENARIO OPTIONS GUEST MUTANT NEST UPPER_OPTIONS VIEW QEMU KEPT RUNG RAN ONLY CHECK_PARTS EXPLORE FUZZ_SEED FUZZ_ONLY \
 	DROVER_CMDLINE GUEST_CMDLINE V CC HOST_CC LD GUEST_LD OBJCOPY OBJDUMP CFLAGS ASFLAGS WARN SHELL MAKEFLAGS
 UNREAD := $(foreach v,$(.VARIABLES),$(if $(filter command,$(firstword $(origin $v))),$(filter-out $(KNOWN),$v)))
 $(if $(strip $(UNREAD)),$(error unknown variable: $(strip $(UNREAD)). There are: $(wordlist 1,9,$(KNOWN)), and others: README.md))
