@@ -45,7 +45,8 @@ void debugger_before(struct vcpu *v);
 void debugger_boundary(struct vcpu *v);
 /* The step that was asked for is over. */
 void debugger_stepped(struct vcpu *v);
-/* An INT3 has exited for catch_int3. True: gdb's breakpoint. False: the guest's own, which is on its way to it (P13). */
+/* INT3 has exited for catch_int3, or with the quirk svm-int3 INT n. True: gdb's breakpoint. False: the guest's own: it is on its way to it (P13), or its gate's #GP
+ * is, or INTO has been skipped. */
 bool debugger_int3(struct vcpu *v);
 /* The same for a nested guest, whose hypervisor may have asked for that exit: false: it is none of gdb's, and nothing has been done. */
 bool debugger_takes(struct vcpu *v);

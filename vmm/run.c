@@ -186,7 +186,7 @@ static __attribute__((noinline)) void end_of_slice(struct vcpu *v, struct cpu *c
 		run_timer(v);
 }
 
-/* Debuggers, who are asked at the end of each slice, and whenever one of theirs was hit or a step is over. The guest's time stands still meanwhile. */
+/* Debuggers, who are asked at the end of each slice, and whenever one of theirs was hit or a step is over. The guest's budget stands still meanwhile. */
 static __attribute__((noinline)) void ask_debuggers(struct vcpu *v)
 {
 	if (!v->stopped)

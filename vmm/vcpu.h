@@ -38,7 +38,7 @@ enum {
 	VST_SHADOW = 1u << 5, /* shadow, nmi_blocked, pending_dbg */
 	VST_DBG = 1u << 6,    /* dbg.vm_dr6, vm_dr7, vm_debugctl, vm_intercept (commit is on dbg.vm_dirty as well) */
 	VST_CR2 = 1u << 7,
-	VST_CTL = 1u << 8,    /* want_intr_window, want_nmi_window, debugctl_open, apic.tpr (write only) */
+	VST_CTL = 1u << 8,    /* want_intr_window, want_nmi_window, debugctl_open, apic.tpr, step.catching, debugger.catch_int3, debugger.step (write only) */
 };
 
 #define VST_ALL 0x1ffu
@@ -180,8 +180,9 @@ struct vcpu {
 	bool stopped;
 	unsigned exit_code;     /* enum exit_code once stopped */
 
-	/* vmm/'s own from here on. Backends set event_pending and live, read apic, step.catching and miss, change fetch at a level switch; no more. */
-	struct vcpu_debugger debugger; /* backends read catch_int3 */
+	/* vmm/'s own from here on. Backends set event_pending, live and step.asleep, read apic, step (catching, on, kicked, over) and miss, change fetch at a level
+	 * switch; no more. */
+	struct vcpu_debugger debugger; /* backends read catch_int3 and step */
 	bool event_pending;     /* event_select() has something to look at: exception, NMI or IRQ */
 	bool leave;             /* set by vcpu_leave(): stopped, or give way to the peer */
 	bool started;           /* has been entered once */

@@ -159,14 +159,6 @@ static inline void cpu_pause(void)
 	__asm__ volatile("pause");
 }
 
-static inline uint64_t read_rflags(void)
-{
-	uint64_t v;
-
-	__asm__ volatile("pushfq; pop %0" : "=r"(v));
-	return v;
-}
-
 struct __attribute__((packed)) desc_ptr {
 	uint16_t limit;
 	uint64_t base;

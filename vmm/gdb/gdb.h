@@ -5,7 +5,7 @@
 
 #include "vmm/vcpu.h"
 
-/* The line. take: the next character, -1: none has come; never waits. */
+/* The line. take: the next character, -1: none has come; never waits. send: waits until it is out, or nobody reads it. */
 struct gdb_port {
 	int (*take)(void);
 	void (*send)(const char *s, size_t n);
@@ -20,12 +20,12 @@ void gdb_init(const struct gdb_port *port, bool wait);
 
 /* Before a vcpu's first entry. */
 void gdb_begin(struct vcpu *v);
-/* Behind an exit, at the latest at the end of a slice: has gdb something to say, or v to tell? Comes back when the guest is to go on. True: time has passed, which
- * is not the guest's. */
+/* Behind an exit, at the latest at the end of a slice: has gdb something to say, or v to tell? Comes back when the guest is to go on. True: v had stopped,
+ * and gdb has let it go on: ask again, behind a step that software carries out. What time passes, with either result, is not the guest's. */
 bool gdb_turn(struct vcpu *v);
 /* All that could run have halted, v is one of them. Returns the TSC ticks that gdb took. */
 uint64_t gdb_idle(struct vcpu *v);
-/* This VM is going away. All are over, with this exit code. */
+/* This VM is going away. All are over; gdb is told the low byte of this exit code. */
 void gdb_vm_gone(const struct vm *vm);
 void gdb_end(unsigned code);
 

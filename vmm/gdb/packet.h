@@ -7,7 +7,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define GDB_PACKET_MAX 4096u /* bytes between $ and #, both ways, before escapes are undone */
+#define GDB_PACKET_MAX 4096u /* bytes between $ and #: in, what is left when escapes are undone; out, with them. gdb is told 0xff0 */
 
 /* ---- In ---- */
 

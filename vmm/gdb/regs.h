@@ -13,9 +13,9 @@
 /* How many there are, numbered from 0; the size in bytes of one, 1 to 16; 0: there is no such register. */
 unsigned gdb_regs(void);
 unsigned gdb_reg_size(unsigned i);
-/* value: 16 bytes, of which the register's size counts, low byte first. A debug register is the guest's own, whoever has it in hardware. */
+/* i: below gdb_regs(). value: 16 bytes, of which the register's size counts, low byte first. A debug register is the guest's own, whoever has it in hardware. */
 void gdb_reg_get(struct vcpu *v, unsigned i, uint8_t value[16]);
-/* False: it cannot be written, or not with this value; what it holds already can always be written. */
+/* False: it cannot be written, or not with this value, and nothing has changed; what it holds already can always be written. */
 bool gdb_reg_set(struct vcpu *v, unsigned i, const uint8_t value[16]);
 
 /* target.xml, NUL-terminated; made at the first call. */

@@ -24,7 +24,7 @@ extern struct gdb_session gdb_session;
 unsigned gdb_thread_of(const struct vcpu *v);
 struct vcpu *gdb_thread(uint64_t id);
 
-/* Sends what is in tx, again if it has to. Sends this text. */
+/* Sends what is in tx; once more if it is called again. Sends this text. */
 void gdb_flush(void);
 void gdb_reply(const char *text);
 

@@ -248,7 +248,7 @@ static void take_area(struct vcpu *v)
 	take_rf(v);
 }
 
-/* What the guest's CR0, CR4 and EFER have to do with ring 3; MP (of WAIT) only with TS. They must not stay: the host saves the FPU. Returns whether CR0 has to
+/* What the guest's CR0, CR4 and EFER have to do with ring 3; MP (of WAIT) only with TS or EM. They must not stay: the host saves the FPU. Returns whether CR0 has to
  * go back. */
 static bool guest_controls(const struct vcpu *v, bool syscalls)
 {
@@ -290,7 +290,7 @@ static void pvm_run(struct vcpu *v, struct cpu *c)
 		rflags |= pvm_shadow_enter(v);
 	fill_area(v, rflags);
 	dr7 = v->dbg.vm_dr7;
-	/* Without: SYSCALL is #UD, and emulated. Where a MOV SS before it holds a #DB back, that is lost, as with any fault. */
+	/* Without EFER.SCE SYSCALL is #UD, and emulated. Where a MOV SS before it holds a #DB back, that is lost, as with any fault. */
 	cr0 = guest_controls(v, !pvm_quirk_db_twice || !(dbg_armed(dr7) || (rflags & RFLAGS_TF)));
 
 	/* From here to the write of DR7 behind the exit nothing of the direct map: the guest may watch these addresses as its own (P06). */

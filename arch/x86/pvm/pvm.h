@@ -78,8 +78,8 @@ void pvm_set_cpl(struct vcpu *v, unsigned cpl);
  * guest's fault if it is one. On the slow path, interrupts on. RFLAGS.RF is the guest's at the instruction. */
 void pvm_emulate(struct vcpu *v);
 
-/* deliver.c. v->inject through the guest's IDT, RFLAGS pushed as it is (event.c has set RF). False: nothing is to be entered; a fault of the delivery has been
- * queued, with exit.vectoring set to the event, or exit.kind is EXITK_TRIPLE. Always clears v->inject.type. Within be->run: interrupts off, DR7 off. */
+/* deliver.c. v->inject through the guest's IDT, RFLAGS pushed as it is (event.c has set RF). False: nothing is to be entered: a fault of the delivery is
+ * queued, combined with the event, or the VM has been stopped; exit.vectoring is empty. Always clears v->inject.type. Within be->run: interrupts off, DR7 off. */
 bool pvm_deliver(struct vcpu *v);
 /* SYSCALL, by star, lstar, cstar, sfmask: RIP is behind it, RCX and R11 are written here. #UD if EFER.SCE is 0. False: a fault is queued. */
 bool pvm_syscall(struct vcpu *v);

@@ -196,7 +196,6 @@ void irq_enable_and_hlt(void) { irq_enable(); }
 void hlt(void) {}
 void raise_machine_check(void) { abort(); }
 void ltr(uint16_t sel) { (void)sel; }
-uint64_t read_rflags(void) { return 2; }
 void cpu_pause(void) {}
 void wbinvd(void) {}
 void invlpg(const void *p) { (void)p; }

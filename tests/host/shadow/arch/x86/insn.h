@@ -34,7 +34,6 @@ void write_cr4(uint64_t v);
 void raise_machine_check(void);
 void ltr(uint16_t sel);
 void lldt(uint16_t sel);
-uint64_t read_rflags(void);
 
 static inline void raise_nmi(void)
 {
