@@ -1,12 +1,15 @@
 /* SPDX-License-Identifier: MIT */
-/* What a single step wants to know of an instruction: its flow and its locked operand against Capstone, its condition against the CPU that runs this. */
+/* What a single step wants to know of an instruction: its flow and its locked operand against Capstone, its condition against the CPU that runs this,
+ * its gate. */
 #include <capstone/capstone.h>
 #include <string.h>
 
 #include "capstone_kinds.h"
+#include "pvm_guest.h"
 #include "random_insns.h"
-#include "tap.h"
+#include "vmm/debugger.h"
 #include "vmm/decode.h"
+#include "vmm/step.h"
 
 static const uint8_t starts[][4] = {
 	{ 1, 0x70 }, { 2, 0x0f, 0x80 }, { 1, 0xe0 }, { 1, 0xe1 }, { 1, 0xe2 }, { 1, 0xe3 }, { 1, 0xe8 }, { 1, 0xe9 }, { 1, 0xeb }, { 1, 0xc3 }, { 1, 0xc2 },
@@ -193,4 +196,39 @@ TEST(flow_conditions)
 			}
 	tap_end(&s, "Jcc as SETcc");
 	tap_end(&loop, "LOOP, LOOPE, LOOPNE, JCXZ by each width of the count");
+}
+
+/* INT 3, INT 60 and INT3 that drover would inject, for its INT3's sake or in a step, by a gate of this DPL: hardware looks at the DPL only when they run. */
+TEST(Z07_gates)
+{
+	static const struct {
+		uint8_t bytes[2], vector, type;
+	} insn[] = { { { 0xcc }, VEC_BP, EVENT_SOFT_EXC }, { { 0xcd, 3 }, VEC_BP, EVENT_SOFT_INT }, { { 0xcd, 0x60 }, 0x60, EVENT_SOFT_INT } };
+	struct tap_set exits = { .id = "Z07.gate" }, steps = { .id = "Z03.gate" };
+
+	for (unsigned i = 0; i < 3 * 3 * 2; i++) {
+		unsigned k = i % 3, dpl = i / 3 % 3 ? 3 : 0, cpl = i / 9 * 3, vector = insn[k].vector, other = i / 3 % 3 == 2 ? 0 : 3;
+		bool refused = dpl < cpl;
+		const struct event *e;
+
+		for (unsigned step = 0; step < 2; step++) {
+			pg_start(cpl);
+			for (unsigned n = 0; n <= 0x60; n++)
+				pg_gate(n, S_KCODE, PG_KCODE, 14, n == vector ? dpl : other, 0);
+			pg_poke(pg.rip, insn[k].bytes, 2);
+			if (step) {
+				step_enter(&pg);
+				tap_case(&steps, (uint64_t)pg.inject.type << 8 | pg.inject.vector, refused ? 0 : (uint64_t)insn[k].type << 8 | vector, "insn %u, CPL %u, DPL %u", k, cpl, dpl);
+				continue;
+			}
+			pg.exit.kind = EXITK_EXCEPTION;
+			pg.exit.u.exc.vector = VEC_BP;
+			debugger_int3(&pg);
+			e = pg.exit.vectoring.type != EVENT_NONE ? &pg.exit.vectoring : &pg.exception;
+			tap_case(&exits, (uint64_t)e->type << 32 | e->vector << 16 | e->error, refused ? (uint64_t)EVENT_FAULT << 32 | VEC_GP << 16 | (vector * 8 + 2) :
+				 (uint64_t)insn[k].type << 32 | vector << 16, "insn %u, CPL %u, DPL %u", k, cpl, dpl);
+		}
+	}
+	tap_end(&exits, "INT n that exits: #GP in place of its event if its gate does not let it");
+	tap_end(&steps, "in a step it runs by itself then");
 }

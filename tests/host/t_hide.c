@@ -100,25 +100,6 @@ static bool start(struct machine *m, enum on on, const struct gop *ops, unsigned
 	return machine_start(m, on == ON_SVM, on == ON_PVM ? plain : full(on == ON_SVM)) && machine_add(m, ops, nr, handler, nr_handler);
 }
 
-/* Each leaf of the code's pages lets fetches through, and no step is left. */
-static void finish(struct machine *m, enum on on, const char *what, const uint64_t *pcs, unsigned nr)
-{
-	const struct vcpu *v = m->vm[0]->vcpu;
-	unsigned same = 0;
-
-	while (same < nr && same < line.stops && line.pc[same] == pcs[same])
-		same++;
-	tap_ok(same == nr && line.stops == nr, called(on, what), "stops where breakpoints are, and nowhere else: %u of %u, then at 0x%llx", same, nr,
-	       same < line.stops ? (unsigned long long)line.pc[same] : 0);
-	tap_eq(v->debugger.inside | v->debugger.stepping | v->dbg.watched | m->vm[0]->guard.nr, 0, called(on, "Z07.hide.gone"), "nothing is left of them");
-	machine_same_as_bare(m, 0, called(on, what));
-	sw_report(called(on, what));
-	machine_stop(m);
-	machine_ring3 = false;
-}
-
-#define FINISH(m, on, what, ...) finish(m, on, what, (const uint64_t[]){ __VA_ARGS__ }, sizeof((const uint64_t[]){ __VA_ARGS__ }) / 8)
-
 /* The guest's own second-level leaf of a page. 0: there is none. */
 static uint64_t leaf_of(const struct vm *vm, uint64_t gpa)
 {
@@ -131,6 +112,30 @@ static uint64_t leaf_of(const struct vm *vm, uint64_t gpa)
 	}
 	return vm->be->slat ? e : 0;
 }
+
+/* Each leaf of the code's pages lets fetches through, and no step is left. */
+static void finish(struct machine *m, enum on on, const char *what, const uint64_t *pcs, unsigned nr)
+{
+	const struct vcpu *v = m->vm[0]->vcpu;
+	const struct slat_format *f = m->be->slat;
+	unsigned same = 0, closed = 0;
+
+	for (uint64_t at = 0x1000; f && at < 0x4000; at += 4096)
+		closed += (leaf_of(m->vm[0], at) & (f->exec | f->noexec)) != f->exec;
+	if (f)
+		tap_eq(closed, 0, called(on, "Z07.hide.leaves"), "the code's pages can be executed");
+	while (same < nr && same < line.stops && line.pc[same] == pcs[same])
+		same++;
+	tap_ok(same == nr && line.stops == nr, called(on, what), "stops where breakpoints are, and nowhere else: %u of %u, then at 0x%llx", same, nr,
+	       same < line.stops ? (unsigned long long)line.pc[same] : 0);
+	tap_eq(v->debugger.inside | v->debugger.stepping | v->dbg.watched | m->vm[0]->guard.nr, 0, called(on, "Z07.hide.gone"), "nothing is left of them");
+	machine_same_as_bare(m, 0, called(on, what));
+	sw_report(called(on, what));
+	machine_stop(m);
+	machine_ring3 = false;
+}
+
+#define FINISH(m, on, what, ...) finish(m, on, what, (const uint64_t[]){ __VA_ARGS__ }, sizeof((const uint64_t[]){ __VA_ARGS__ }) / 8)
 
 /* ---- Found, without a trace ---- */
 
@@ -162,6 +167,7 @@ EACH(Z07_hidden_first)
 	if (!start(&m, on, OPS(line_of_code), OPS(show_dr67)))
 		return;
 	session(&m, ask);
+	tap_eq(line.int3, 0, called(on, "Z07.hide.first.read"), "no byte of the guest's memory changes");
 	FINISH(&m, on, "Z07.hide.left_in", 0x1002, 0x1002);
 }
 
@@ -194,6 +200,7 @@ EACH(Z07_hidden_step)
 	if (!start(&m, on, OPS(ops), OPS(show_dr67)))
 		return;
 	session(&m, ask);
+	tap_eq(line.int3, 0, called(on, "Z07.hide.step.read"), "no byte of the guest's memory changes");
 	FINISH(&m, on, "Z07.hide.step", 0x3003, 0x1005, 0x1006);
 }
 
@@ -225,6 +232,7 @@ EACH(Z07_hidden_crossing)
 	static const char *const step[] = { "qSupported", "Z0,2003,1", "s", "s", "z0,2003,1", "D", NULL };
 	struct machine m;
 
+<<<<<<< HEAD
 	for (unsigned k = 0; k < 3; k++) {
 		if (on == ON_PVM || !start(&m, on, OPS(ops), OPS(show_dr67))) /* the PVM model fetches by first bytes */
 			break;
@@ -234,20 +242,22 @@ EACH(Z07_hidden_crossing)
 			FINISH(&m, on, "Z07.hide.step_into", 0x1ffd, 0x2002);
 		else
 			FINISH(&m, on, k ? "Z07.hide.out" : "Z07.hide.into", k ? 0x1ffd : 0x2003);
+=======
+	if (on == ON_PVM && !tap_instead)
+		printf("# Z07.hide.into.pvm, Z07.hide.out.pvm: skipped, the software PVM fetches by first bytes\n");
+	for (unsigned k = 0; k < 2; k++) {
+		if (on == ON_PVM || !start(&m, on, OPS(ops), OPS(show_dr67)))
+			break;
+		move_to(&m, 0x1ffc);
+		session(&m, k ? out : into);
+		tap_eq(line.int3, 0, called(on, k ? "Z07.hide.out.read" : "Z07.hide.into.read"), "no byte of the guest's memory changes");
+		FINISH(&m, on, k ? "Z07.hide.out" : "Z07.hide.into", k ? 0x1ffd : 0x2003);
+>>>>>>> w-r2
 	}
 	machine_ring3 = false;
 }
 
 /* ---- The tables ---- */
-
-static uint64_t seen_leaf[3];
-
-static void sample(void)
-{
-	seen_leaf[0] = leaf_of(line.m->vm[0], 0x1000);
-	seen_leaf[1] = leaf_of(line.m->vm[0], 0x2000);
-	seen_leaf[2] = line.m->vm[0]->guard.nr;
-}
 
 /* Of a 2 MiB page one small page is closed; the rest of it is as before, and so is all of it in the end. */
 BOTH(Z07_hidden_tables)
@@ -263,11 +273,9 @@ BOTH(Z07_hidden_tables)
 		return;
 	vm = m.vm[0];
 	f = vm->be->slat;
-	line.m = &m;
 	tap_ok(leaf_of(vm, 0x1000) & f->large, id(amd, "Z07.slat.large"), "memory is in large pages");
 	tap_ok(guard_set(vm->vcpu, gpa, 2), id(amd, "Z07.slat.set"), "two pages are guarded");
-	sample();
-	tap_eq(seen_leaf[0], ((vm->ram_hpa + 0x1000) | f->leaf | f->write | f->noexec), id(amd, "Z07.slat.closed"),
+	tap_eq(leaf_of(vm, 0x1000), ((vm->ram_hpa + 0x1000) | f->leaf | f->write | f->noexec), id(amd, "Z07.slat.closed"),
 	       "a guarded one is there, writable, and cannot be executed");
 	for (uint64_t at = 0; at < 1ull << 21; at += 4096)
 		tap_case(&others, leaf_of(vm, at) & ~f->large, (vm->ram_hpa + at) | f->leaf | f->write | (at == 0x1000 || at == 0x3000 ? f->noexec : f->exec), "page 0x%llx",
@@ -277,14 +285,12 @@ BOTH(Z07_hidden_tables)
 	tap_ok(guard_closed(vm, 0x1fff) && guard_closed(vm, 0x3000) && !guard_closed(vm, 0x2000) && guard_within(vm, 0x1ff000) && !guard_within(vm, 0x200000),
 	       id(amd, "Z07.slat.asked"), "whoever fills other tables is told the same");
 	guard_open(vm->vcpu, true);
-	sample();
-	tap_ok(seen_leaf[0] == ((vm->ram_hpa + 0x1000) | f->leaf | f->write | f->exec) && !guard_closed(vm, 0x1000),
+	tap_ok(leaf_of(vm, 0x1000) == ((vm->ram_hpa + 0x1000) | f->leaf | f->write | f->exec) && !guard_closed(vm, 0x1000),
 	       id(amd, "Z07.slat.open"), "open, it can be executed");
 	tap_ok(guard_set(vm->vcpu, gpa + 1, 1) && (leaf_of(vm, 0x1000) & (f->exec | f->noexec)) == f->exec && guard_closed(vm, 0x3000), id(amd, "Z07.slat.less"),
 	       "one of them alone: closed, and the other is free");
 	guard_set(vm->vcpu, NULL, 0);
-	sample();
-	tap_ok((leaf_of(vm, 0x3000) & (f->exec | f->noexec)) == f->exec && seen_leaf[2] == 0, id(amd, "Z07.slat.none"), "none at all");
+	tap_ok((leaf_of(vm, 0x3000) & (f->exec | f->noexec)) == f->exec && vm->guard.nr == 0, id(amd, "Z07.slat.none"), "none at all");
 	machine_stop(&m);
 }
 

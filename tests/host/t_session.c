@@ -55,6 +55,16 @@ static bool said(const char *what)
 	return strstr(line.said, what) != NULL;
 }
 
+/* The answer to the n-th packet, from 0: a plus and a packet, of which `what` is the beginning. What runs has its stop. */
+static bool answered(unsigned n, const char *what)
+{
+	const char *at = line.said;
+
+	while ((at = strstr(at, "+$")) != NULL && n-- > 0)
+		at++;
+	return at && strncmp(at + 2, what, strlen(what)) == 0;
+}
+
 static unsigned count(const char *what)
 {
 	unsigned n = 0;
@@ -93,7 +103,9 @@ BOTH(Z01_gdb_session)
 	tap_ok(said("$E0e#"), id(amd, "Z04.gdb.hole"), "what is no memory is an error");
 	tap_ok(said("E.vm ") && said("too few are left for 0x7001"), id(amd, "Z01.gdb.refused"), "a watchpoint that needs more slots than there are is refused by name");
 	tap_ok(said("watch:5000;"), id(amd, "Z04.gdb.watch"), "the stop says which watchpoint");
-	tap_ok(said("$QC1#") && said("$m1#") && said("$OK#9a"), id(amd, "Z04.gdb.thread"), "a VM is a thread");
+	tap_ok(answered(14, "#00") && answered(15, "#00"), id(amd, "Z04.gdb.unknown"), "what is not known has an empty answer");
+	tap_ok(answered(19, "QC1#") && answered(20, "m1#") && answered(21, "OK#"), id(amd, "Z04.gdb.thread"), "a VM is a thread");
+	tap_ok(answered(22, "E01#"), id(amd, "Z04.gdb.no_thread"), "and there is no other");
 	tap_eq(m.vm[0]->vcpu->dbg.held | m.vm[0]->vcpu->dbg.watched | m.vm[0]->vcpu->debugger.nr, 0, id(amd, "Z01.gdb.detached"), "nothing is left behind it");
 	tap_eq(m.vm[0]->vcpu->debugger_hits, 0, id(amd, "Z04.gdb.lab"), "its hits are not the lab's");
 	machine_same_as_bare(&m, 0, id(amd, "Z01.gdb.bare"));
@@ -152,7 +164,7 @@ BOTH(Z04_gdb_budget)
 	machine_stop(&m);
 }
 
-/* Noise on the line while no gdb is there: the guest stands for two seconds, not for ever. */
+/* Noise on the line while no gdb is there: the guest stands for three seconds, not for ever. */
 static unsigned noise;
 
 static int noisy_take(void)
@@ -173,7 +185,7 @@ BOTH(Z04_gdb_noise)
 	gdb_init(&port, false);
 	machine_run(&m);
 	machine_gdb_end(&m);
-	tap_ok(noise > 100, id(amd, "Z04.noise"), "a character that begins a packet stops the guest, for a while (%u)", noise);
+	tap_ok(noise > 2900 && noise < 3100, id(amd, "Z04.noise"), "a character that begins a packet stops the guest, for a while (%u ms)", noise);
 	machine_same_as_bare(&m, 0, id(amd, "Z04.noise.bare"));
 	machine_stop(&m);
 }
@@ -269,17 +281,17 @@ BOTH(Z04_gdb_yield)
 
 /* ---- Each instruction of a script ---- */
 
-static const struct gop script[] = { WR(0, 0x6000), WR(1, 0x6008), WR(2, 0x6010), WR(3, 0x6018), WR(7, 0x111104aa), { G_NOP }, { G_CPUID }, { G_STORE, .a = 0x5000, .n = 1 },
+static const struct gop script[] = { { G_STORE, .a = 0x5000, .n = 1 }, WR(0, 0x6000), WR(1, 0x6008), WR(2, 0x6010), WR(3, 0x6018), WR(7, 0x111104aa), { G_NOP }, { G_CPUID }, { G_STORE, .a = 0x5000, .n = 1 },
 				     HC(HC_LAB_SLOW), HC(HC_LAB_FAST), { G_OUT, .a = 0x80 }, { G_IN, .a = 0x80 }, { G_JMP }, { G_MOV_SS }, { G_NOP },
 				     { G_REP_STOS, .a = 0x5100, .n = 3 }, { G_NOP }, { G_MOV_SS }, { G_CPUID }, { G_NOP }, { G_OUTS, .a = 0x80, .b = 0x5000, .n = 2 },
 				     WM(DEBUGCTL_MSR, 1), { G_JMP }, { G_NOP }, WM(DEBUGCTL_MSR, 0), RD(6), RD(7), { G_NOP }, { G_CPUID } };
 #define SCRIPT_NR (sizeof(script) / sizeof(script[0]))
-#define ARMED 5 /* the guest has all four slots from here on */
+#define ARMED 6 /* the guest has all four slots from here on */
 
-/* A code breakpoint that loses its slot to the guest is hit all the same. Behind MOV SS the next boundary is one later. */
+/* A code breakpoint that loses its slot to the guest is hit all the same. Behind MOV SS there is no boundary, and so no hit, as hardware has none there (A23). */
 BOTH(Z01_gdb_each)
 {
-	struct tap_set hit = { .id = id(amd, "Z01.each") }, bare = { .id = id(amd, "Z01.each.bare") }, *was = tap_instead;
+	struct tap_set hit = { .id = id(amd, "Z01.each") }, none = { .id = id(amd, "Z01.each.behind") }, bare = { .id = id(amd, "Z01.each.bare") }, *was = tap_instead;
 
 	for (unsigned at = ARMED; at < SCRIPT_NR; at++) {
 		char set[64], clear[64], stop[64];
@@ -296,24 +308,41 @@ BOTH(Z01_gdb_each)
 		snprintf(clear, sizeof(clear), "z1,%x,1", a);
 		snprintf(stop, sizeof(stop), "10:%02x%02x000000000000;thread:1;hwbreak:;", a & 255, a >> 8 & 255);
 		session(&m, ask);
-		if (!behind)
-			tap_case(&hit, said(stop), true, "op %u", at);
+		tap_case(behind ? &none : &hit, behind ? count("$T") : said(stop), !behind, "op %u", at);
 		tap_instead = &bare;
 		machine_same_as_bare(&m, 0, "bare");
 		tap_instead = was;
 		machine_stop(&m);
 	}
 	tap_end(&hit, "a code breakpoint at each instruction behind the MOV DR7 that takes its slot");
+	tap_end(&none, "none in the shadow of MOV SS, and none late");
 	tap_end(&bare, "and the guest is as on bare hardware");
 }
 
-/* Steps through the whole of it, with and without a watchpoint. */
+/* RIP of the n-th stop from 0, 0: there are not so many. Of what a stop tells the registers come first. */
+static unsigned stop_pc(unsigned n)
+{
+	const char *at = line.said;
+	unsigned low, high;
+
+	while ((at = strstr(at, "$T05")) != NULL && n-- > 0)
+		at++;
+	return at && (at = strstr(at, "10:")) && sscanf(at + 3, "%2x%2x", &low, &high) == 2 ? low | high << 8 : 0;
+}
+
+static unsigned stops_of(const struct gop *o)
+{
+	return o->kind == G_MOV_SS ? 0 : o->kind == G_REP_STOS || o->kind == G_OUTS ? o->n : 1;
+}
+
+/* Steps through the whole of it, with and without a watchpoint. A stop at each boundary: MOV SS has none, REP one for each round. */
 BOTH(Z03_gdb_steps)
 {
 	for (unsigned watch = 0; watch < 2; watch++) {
 		const char *ask[130] = { "qSupported" };
+		struct tap_set stops = { .id = id(amd, watch ? "Z03.steps.watched" : "Z03.steps.stops") };
 		struct machine m;
-		unsigned n = 1;
+		unsigned n = 1, stopped = 0;
 
 		if (!machine_start(&m, amd, full(amd)) || !machine_add(&m, OPS(script), OPS(show_all)))
 			return;
@@ -324,6 +353,12 @@ BOTH(Z03_gdb_steps)
 			ask[n++] = "vCont;s:1;c";
 		ask[n] = "D";
 		session(&m, ask);
+		for (unsigned i = 0; i < SCRIPT_NR; i++)
+			for (unsigned left = stops_of(&script[i]); left > 0; left--, stopped++)
+				tap_case(&stops, stop_pc(stopped), m.g[0].at[i + (left == 1)], "stop %u, op %u", stopped, i);
+		tap_case(&stops, count("$T"), stopped, "number");
+		tap_end(&stops, "a stop behind each instruction, and no other");
+		tap_eq(count("watch:5000;"), watch, id(amd, watch ? "Z03.steps.hit" : "Z03.steps.no_hit"), "the watchpoint's own, with the store that a slot is left for");
 		machine_same_as_bare(&m, 0, id(amd, watch ? "Z03.steps.watch" : "Z03.steps"));
 		machine_stop(&m);
 	}

@@ -298,6 +298,8 @@ def case_monitor():
 
 # With four slots of the guest's own in use for long: each instruction would be a step of gdb's sake, millions of them. Software breakpoints stay.
 HEAVY = ("h12_sync_first", "p03_host_range")
+# p21 arms four at random. Bochs's SVM tells no cause of a #DB, and each step's would be taken for a hit of one that cannot be checked (svm-db-cause).
+BLIND = ("p21_escape",)
 
 
 def case_suite():
@@ -319,7 +321,7 @@ def case_suite():
         hits[place] = hits.get(place, 0) + 1
         if place == "scenario_run":
             name = gdb.Value(value("*(unsigned long *)$rdi")).cast(gdb.lookup_type("char").pointer()).string()
-            run("%s 2 3" % ("disable" if name in HEAVY else "enable"))
+            run("%s 2 3" % ("disable" if name in HEAVY or (name in BLIND and "svm-bochs" in os.environ["DROVER_GDB"]) else "enable"))
     say("end", why)
     say("hits", " ".join("%s %d" % pair for pair in sorted(hits.items())))
 

@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: MIT
 """`make rules`: which rule of docs/rules.md is implemented where, which checks of this run prove it, on which rungs, and which mutants turn them red.
 
-A rule is tested if a check with its ID passed inside drover on a rung (host is one) and a planted bug turned a check of it red. The rest needs a
-line in docs/CAVEATS.md, `Rules without a test`. Nothing is run here: what the parts in PARTS left is read. `rules.py stale` names those that have to run first."""
+A rule is tested if a check with its ID passed inside drover on a rung (host is one) and a bug planted for that rule turned a check of it red: many a
+bug breaks half of everything, which says nothing about the other rules' checks. The rest needs a line in docs/CAVEATS.md, `Rules without a test`. Nothing is run here: what the parts in PARTS left is read. `rules.py stale` names those that have to run first."""
 
 import json
 import re
@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import ktap
+import planted
 import rungs
 import table
 
@@ -145,6 +146,14 @@ def rung_checks(text, bare, nest=1):
     return sorted(found.items()), problems
 
 
+def of_its_rules(name, checks):
+    """The red checks of a mutant of tests/host/mutants that are evidence: those of the rules that it is planted for (`other:` any)."""
+    mutant = planted.mutate.load(name)
+    if mutant is None or mutant.head.get("expect") == "survives":
+        return []
+    return list(checks) if mutant.head.get("other") else [c for c in checks if rule_of(c) in mutant.rules]
+
+
 def proves(rung, ident="A00"):
     """A bare machine says nothing about drover, and one backend nothing about the other's rules."""
     base = rung.removesuffix("-gdb")  # with gdb attached (check-gdb)
@@ -227,11 +236,12 @@ def gather():
     results = rungs.RESULTS
     model = INVARIANT.findall(Path("tests/host/model/cpu.c").read_text(encoding="utf-8"))
     found.checks[HOST] = host_checks(load(results / "host-tests.log", found.problems, "make check-host"), model)
-    found.red = {m: {HOST: checks} for m, checks in load_json(results / "host-red.json", found.problems, "make check-mutants").items()}
+    host_red = load_json(results / "host-red.json", found.problems, "make check-mutants")
+    found.red = {m: {HOST: of_its_rules(m, checks)} for m, checks in host_red.items()}
     if found.red and found.checks[HOST] and (results / "host-red.json").stat().st_mtime < (results / "host-tests.log").stat().st_mtime:
         found.problems.append("host-red.json is older than the host tests' log: make check-mutants")
     for mutant, by_rung in load_json(results / "planted.json", found.problems).items():
-        found.red[mutant + "*"] = by_rung
+        found.red[mutant + "*"] = {rung: of_its_rules(mutant, checks) for rung, checks in by_rung.items()}
     for part in PARTS:
         saved = load_json(results / ("part-%s.json" % part), found.problems, "make check-%s" % part)
         if saved and saved.get("sources") != rungs.source_hash(part):
@@ -240,7 +250,7 @@ def gather():
             found.problems.append("check-%s has failures: what it says of others is not to be relied on" % part)
     explored = load_json(results / "explore.json", found.problems, "make check-explore")
     found.checks[EXPLORE] = sorted({(check, True) for checks in explored.values() for check in checks})
-    found.red.update({m: {EXPLORE: checks} for m, checks in explored.items()})
+    found.red.update({m: {EXPLORE: checks} for m, checks in explored.items()})  # of the mutant's rules alone, as gdb.json's
     with_gdb = load_json(results / "gdb.json", found.problems, "make check-gdb")
     found.checks.update(with_gdb.get("checks", {}))
     for mutant, by_rung in with_gdb.get("red", {}).items():

@@ -6,6 +6,7 @@ import tempfile
 import unittest
 from pathlib import Path
 
+import planted
 import rules
 import rungs
 
@@ -69,6 +70,24 @@ class RulesTests(unittest.TestCase):
                 self.assertEqual([rules.stale(), rules.stale(True)], [["bare", "svm", "vmx", "gdb"], ["bare", "vmx", "gdb"]])
             finally:
                 rungs.RESULTS = old
+
+    def test_collateral(self):
+        """What a mutant breaks besides its own rules is no evidence for these."""
+        red = {"M1": ["A01.x", "A02.y", "rules.z"], "M2": ["A02.y"], "M3": ["A02.z"], "GONE": ["A01.x"]}
+        heads = {"M1": "rules: A01, A03", "M2": "rules: A01\n# other: by way of A02", "M3": "rules: A02\n# expect: survives"}
+        with tempfile.TemporaryDirectory() as folder:
+            for name, head in heads.items():
+                Path(folder, name + ".mutant").write_text("# story: x\n# source: y\n# %s\n\n@@ a.c\n<<<<\n1\n====\n2\n>>>>\n" % head, encoding="ascii")
+            Path(folder, "host-red.json").write_text(json.dumps(red), encoding="ascii")
+            Path(folder, "planted.json").write_text(json.dumps({"M1": {"svm-qemu": ["a/A02.y", "a/A03.y"]}}), encoding="ascii")
+            old = rungs.RESULTS, rungs.BUILD, planted.mutate.MUTANTS
+            try:
+                rungs.RESULTS = rungs.BUILD = planted.mutate.MUTANTS = Path(folder)
+                found = rules.gather().red
+            finally:
+                rungs.RESULTS, rungs.BUILD, planted.mutate.MUTANTS = old
+        self.assertEqual(found, {"M1": {"host": ["A01.x"]}, "M2": {"host": ["A02.y"]}, "M3": {"host": []}, "GONE": {"host": []},
+                                 "M1*": {"svm-qemu": ["a/A03.y"]}})
 
     def test_nothing_ran(self):
         self.assertIn("no check passed", self.judged(checks={})[1])
