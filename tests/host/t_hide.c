@@ -232,27 +232,18 @@ EACH(Z07_hidden_crossing)
 	static const char *const step[] = { "qSupported", "Z0,2003,1", "s", "s", "z0,2003,1", "D", NULL };
 	struct machine m;
 
-<<<<<<< HEAD
+	if (on == ON_PVM && !tap_instead)
+		printf("# Z07.hide.into.pvm, Z07.hide.out.pvm: skipped, the software PVM fetches by first bytes\n");
 	for (unsigned k = 0; k < 3; k++) {
-		if (on == ON_PVM || !start(&m, on, OPS(ops), OPS(show_dr67))) /* the PVM model fetches by first bytes */
+		if (on == ON_PVM || !start(&m, on, OPS(ops), OPS(show_dr67)))
 			break;
 		move_to(&m, 0x1ffc);
 		session(&m, k == 2 ? step : k ? out : into);
+		tap_eq(line.int3, 0, called(on, k ? "Z07.hide.out.read" : "Z07.hide.into.read"), "no byte of the guest's memory changes");
 		if (k == 2)
 			FINISH(&m, on, "Z07.hide.step_into", 0x1ffd, 0x2002);
 		else
 			FINISH(&m, on, k ? "Z07.hide.out" : "Z07.hide.into", k ? 0x1ffd : 0x2003);
-=======
-	if (on == ON_PVM && !tap_instead)
-		printf("# Z07.hide.into.pvm, Z07.hide.out.pvm: skipped, the software PVM fetches by first bytes\n");
-	for (unsigned k = 0; k < 2; k++) {
-		if (on == ON_PVM || !start(&m, on, OPS(ops), OPS(show_dr67)))
-			break;
-		move_to(&m, 0x1ffc);
-		session(&m, k ? out : into);
-		tap_eq(line.int3, 0, called(on, k ? "Z07.hide.out.read" : "Z07.hide.into.read"), "no byte of the guest's memory changes");
-		FINISH(&m, on, k ? "Z07.hide.out" : "Z07.hide.into", k ? 0x1ffd : 0x2003);
->>>>>>> w-r2
 	}
 	machine_ring3 = false;
 }
