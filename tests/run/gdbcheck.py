@@ -26,7 +26,8 @@ RUNGS = ("svm-qemu", "svm-bochs", "vmx-bochs", "pvm-qemu")
 KNOWN = {"svm-bochs": {"Z01.%d" % n: ";".join("DB+%s/ffff0ff0" % at for at in ("3", "8", "d", "12")[:n]) for n in (2, 3, 4)}}
 SKIPPED = {("svm-bochs", "owners"): "with gdb's watchpoint and the guest's armed Bochs does not tell which was hit (svm-db-cause)",
            ("vmx-bochs", "virtual"): "SVM's virtual interrupts",
-           ("svm-bochs", "virtual"): "its SVM never delivers a virtual interrupt for which IF is 1 at VMRUN (emulators.md)", ("pvm-qemu", "virtual"): "no guest in ring 3 is a hypervisor",
+           ("svm-bochs", "virtual"): "its SVM never delivers a virtual interrupt for which IF is 1 at VMRUN (emulators.md)",
+           ("pvm-qemu", "virtual"): "no guest in ring 3 is a hypervisor",
            ("pvm-qemu", "nested"): "no guest in ring 3 is a hypervisor",
            ("pvm-qemu", "emulated"): "debugctl=emulate is not for guests in ring 3"}
 # In the trace, where guests own the registers now and then; and where they never do.
