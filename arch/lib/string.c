@@ -136,7 +136,7 @@ bool str_ends(const char *s, const char *suffix)
 	return n >= m && strcmp(s + (n - m), suffix) == 0;
 }
 
-static int digit_value(char c)
+int char_digit(char c)
 {
 	if (c >= '0' && c <= '9')
 		return c - '0';
@@ -159,7 +159,7 @@ bool str_to_u64(const char *s, uint64_t *v)
 	if (*s == '\0')
 		return false;
 	for (; *s != '\0'; s++) {
-		int d = digit_value(*s);
+		int d = char_digit(*s);
 
 		if (d < 0 || (unsigned)d >= base || sum > (UINT64_MAX - (unsigned)d) / base)
 			return false;

@@ -32,6 +32,8 @@ bool str_eq(const char *a, const char *b);
 bool str_starts(const char *s, const char *prefix);
 bool str_ends(const char *s, const char *suffix);
 
+/* The value of a hexadecimal digit, 0 to 15; -1: it is none. */
+int char_digit(char c);
 /* The whole string as a number, decimal or 0x hex; false (and *v untouched) on an empty string, a stray character or overflow. */
 bool str_to_u64(const char *s, uint64_t *v);
 

@@ -25,7 +25,7 @@ TARGETS = {
     "decode": (["vmm/decode.c"], ["-lcapstone"], 18, []),
     "movdr": (["arch/x86/dbg.c", "tests/host/model/ref.c"], [], 128, []),
     "options": (["boot/options.c", "vmm/vmopts.c", "arch/lib/string.c"], [], 256, []),
-    "gdb": (["vmm/gdb/packet.c"], [], 512, []),
+    "gdb": (["vmm/gdb/packet.c", "arch/lib/string.c"], [], 512, []),
     "multiboot": (["boot/multiboot_parse.c", "arch/lib/string.c"], [], 600, []),
 }
 JOBS = 2

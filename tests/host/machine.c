@@ -15,6 +15,7 @@
 #include "tap.h"
 #include "vmm/cpuid.h"
 #include "vmm/gdb/gdb.h"
+#include "vmm/gdb/packet.h"
 #include "vmm/run.h"
 #include "vmm/trace.h"
 
@@ -232,11 +233,24 @@ bool machine_hold(struct machine *m, unsigned vm, unsigned slot, uint64_t addr, 
 	return true;
 }
 
-void machine_stuck(const char *id)
+#define IDLE_MAX 1000000u /* polls */
+
+int gdb_line_take(struct gdb_line *l)
 {
-	tap_instead = NULL;
-	tap_ok(false, id, "the guest stands, and nobody lets it go on");
-	exit(1);
+	if (l->at == l->n && (l->running || !*l->ask)) {
+		if (++l->idle <= IDLE_MAX)
+			return -1;
+		tap_instead = NULL; /* it has stopped, and gdb has gone or thinks that it runs */
+		tap_ok(false, "Z01.stuck", "the guest stands, and nobody lets it go on");
+		exit(1);
+	}
+	if (l->at == l->n) {
+		l->n = (size_t)snprintf(l->frame, sizeof(l->frame), "+$%s#%02x", *l->ask, gdb_checksum(*l->ask, strlen(*l->ask)));
+		l->at = 0;
+		l->running = strcmp(*l->ask, "c") == 0 || strcmp(*l->ask, "s") == 0 || strcmp(*l->ask, "D") == 0 || strncmp(*l->ask, "vCont;", 6) == 0;
+		l->ask++;
+	}
+	return (uint8_t)l->frame[l->at++];
 }
 
 void machine_gdb_end(struct machine *m)

@@ -44,9 +44,16 @@ unsigned machine_recs(const struct machine *m, unsigned vm, enum rec_kind kind);
 void machine_host_bp(struct machine *m, unsigned slot, uint64_t addr, unsigned nibble);
 void machine_host_debugctl(struct machine *m, uint64_t v);
 
-#define IDLE_MAX 1000000u /* a line's polls */
-/* Fails this check, and ends the tests: nobody would ever let the guest go on. */
-__attribute__((noreturn)) void machine_stuck(const char *id);
+/* gdb's end of a line: packets that are asked one after the other, each when the one before has been answered. */
+struct gdb_line {
+	const char *const *ask; /* NULL: nothing more comes */
+	char frame[256];
+	size_t at, n;
+	bool running;           /* a stop is awaited: whoever sees it sets this to false */
+	unsigned idle;
+};
+/* As take of struct gdb_port. A guest that stands, and that nobody would ever let go on, fails a check, which ends the tests. */
+int gdb_line_take(struct gdb_line *l);
 /* Behind a session of gdb's: the machine is going away (vmm.c). */
 void machine_gdb_end(struct machine *m);
 

@@ -37,11 +37,8 @@ static const char *called(enum on on, const char *name)
 /* ---- A session; the guest's memory is looked at whenever the stub asks for a character, which it does while the guest runs ---- */
 
 static struct {
-	const char *const *ask; /* NULL: nothing more comes */
-	char frame[256];
-	size_t at, n;
-	bool running;
-	unsigned stops, at_bp, int3, idle;
+	struct gdb_line gdb;
+	unsigned stops, at_bp, int3;
 	uint64_t pc[64];
 	struct machine *m;
 	uint8_t before[0x3000];
@@ -55,18 +52,7 @@ static void look(void)
 static int line_take(void)
 {
 	look();
-	if (line.at < line.n)
-		return (uint8_t)line.frame[line.at++];
-	if (line.running || !*line.ask) {
-		if (++line.idle > IDLE_MAX)
-			machine_stuck("Z01.stuck"); /* it has stopped, and gdb has gone or thinks that it runs */
-		return -1;
-	}
-	line.n = (size_t)snprintf(line.frame, sizeof(line.frame), "+$%s#%02x", *line.ask, gdb_checksum(*line.ask, strlen(*line.ask)));
-	line.at = 0;
-	line.running = strcmp(*line.ask, "c") == 0 || strcmp(*line.ask, "s") == 0 || strcmp(*line.ask, "D") == 0;
-	line.ask++;
-	return (uint8_t)line.frame[line.at++];
+	return gdb_line_take(&line.gdb);
 }
 
 static void line_send(const char *s, size_t n)
@@ -75,7 +61,7 @@ static void line_send(const char *s, size_t n)
 
 	if (n == 0 || (s[0] != 'T' && s[0] != 'W'))
 		return;
-	line.running = false;
+	line.gdb.running = false;
 	if (s[0] == 'T' && line.stops < 64)
 		line.pc[line.stops++] = v->rip;
 	line.at_bp += s[0] == 'T' && n > 9 && memcmp(s + n - 9, "swbreak:;", 9) == 0;
@@ -86,7 +72,7 @@ static void session(struct machine *m, const char *const *ask)
 	static const struct gdb_port port = { line_take, line_send };
 
 	memset(&line, 0, sizeof(line));
-	line.ask = ask;
+	line.gdb.ask = ask;
 	line.m = m;
 	memcpy(line.before, m->vm[0]->ram + 0x1000, sizeof(line.before));
 	gdb_init(&port, true);

@@ -14,28 +14,13 @@
 /* ---- The line: packets that are asked one after the other, each when the one before has been answered ---- */
 
 static struct {
-	const char *const *ask; /* NULL: nothing more comes */
-	char frame[256];
-	size_t at, n;
-	bool running;           /* a stop is awaited */
-	unsigned idle;
+	struct gdb_line gdb;
 	char said[8192];
 } line;
 
 static int line_take(void)
 {
-	if (line.at < line.n)
-		return (uint8_t)line.frame[line.at++];
-	if (line.running || !*line.ask) {
-		if (++line.idle > IDLE_MAX)
-			machine_stuck("Z01.stuck"); /* it has stopped, and gdb has gone or thinks that it runs */
-		return -1;
-	}
-	line.n = (size_t)snprintf(line.frame, sizeof(line.frame), "+$%s#%02x", *line.ask, gdb_checksum(*line.ask, strlen(*line.ask)));
-	line.at = 0;
-	line.running = strcmp(*line.ask, "c") == 0 || strcmp(*line.ask, "D") == 0 || strncmp(*line.ask, "vCont;", 6) == 0;
-	line.ask++;
-	return (uint8_t)line.frame[line.at++];
+	return gdb_line_take(&line.gdb);
 }
 
 static void line_send(const char *s, size_t n)
@@ -47,7 +32,7 @@ static void line_send(const char *s, size_t n)
 		line.said[have + n] = '\0';
 	}
 	if (n > 0 && (s[0] == 'T' || s[0] == 'W'))
-		line.running = false;
+		line.gdb.running = false;
 }
 
 static bool said(const char *what)
@@ -79,7 +64,7 @@ static void session(struct machine *m, const char *const *ask)
 	static const struct gdb_port port = { line_take, line_send };
 
 	memset(&line, 0, sizeof(line));
-	line.ask = ask;
+	line.gdb.ask = ask;
 	gdb_init(&port, true);
 	machine_run(m);
 	machine_gdb_end(m);
@@ -153,7 +138,7 @@ BOTH(Z04_gdb_budget)
 		return;
 	sw.strict = false;
 	memset(&line, 0, sizeof(line));
-	line.ask = ask;
+	line.gdb.ask = ask;
 	slow_by = v->budget_tsc;
 	gdb_init(&port, true);
 	machine_run(&m);

@@ -2,18 +2,9 @@
 /* A state machine that takes a character at a time, since a UART gives no more; and the way back. */
 #include "vmm/gdb/packet.h"
 
-enum { IDLE, BODY, SUM_HIGH, SUM_LOW };
+#include "arch/lib/string.h"
 
-static int digit(char c)
-{
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	if (c >= 'a' && c <= 'f')
-		return c - 'a' + 10;
-	if (c >= 'A' && c <= 'F')
-		return c - 'A' + 10;
-	return -1;
-}
+enum { IDLE, BODY, SUM_HIGH, SUM_LOW };
 
 void gdb_rx_reset(struct gdb_rx *r)
 {
@@ -60,7 +51,7 @@ static enum gdb_rx_event idle(struct gdb_rx *r, uint8_t c)
 
 enum gdb_rx_event gdb_rx_char(struct gdb_rx *r, uint8_t c)
 {
-	int d = digit((char)c);
+	int d = char_digit((char)c);
 
 	switch (r->state) {
 	case BODY:
@@ -159,9 +150,9 @@ bool gdb_hex_number(const char **p, uint64_t *v)
 	const char *s = *p;
 	uint64_t n = 0;
 
-	while (s - *p < 16 && digit(*s) >= 0)
-		n = n << 4 | (unsigned)digit(*s++);
-	if (s == *p || digit(*s) >= 0)
+	while (s - *p < 16 && char_digit(*s) >= 0)
+		n = n << 4 | (unsigned)char_digit(*s++);
+	if (s == *p || char_digit(*s) >= 0)
 		return false;
 	*p = s;
 	*v = n;
@@ -173,7 +164,7 @@ bool gdb_hex_bytes(const char **p, void *to, size_t n)
 	uint8_t *b = to;
 
 	for (size_t i = 0; i < n; i++) {
-		int high = digit((*p)[0]), low = high < 0 ? -1 : digit((*p)[1]);
+		int high = char_digit((*p)[0]), low = high < 0 ? -1 : char_digit((*p)[1]);
 
 		if (low < 0)
 			return false;
