@@ -60,7 +60,7 @@ static void io(void)
 static void step(void)
 {
 	__asm__ volatile(CLGI "pushfq; orl $0x100, (%%rsp); popfq; nop; pushfq; andl $~0x100, (%%rsp); popfq;" STGI ::: "memory", "cc");
-	check("NB.gif.step", "GIF 0: a single step is a #DB all the same", trap_count(VEC_DB) >= 1);
+	check_eq("NB.gif.step", "GIF 0: a single step is a #DB all the same: one behind each instruction that TF is set at", trap_count(VEC_DB), 4);
 	debug_state_reset();
 	trap_clear();
 }
