@@ -7,7 +7,7 @@
 #include "arch/x86/def/seg.h"
 #include "vmm/backend.h"
 #include "vmm/fetch.h"
-#include "vmm/gdb/swbreak.h"
+#include "vmm/swbreak.h"
 #include "vmm/guard.h"
 #include "vmm/peek.h"
 #include "vmm/step.h"
@@ -32,12 +32,6 @@ unsigned debugger_guest_slots(const struct vcpu *v)
 		if (v->dbg.dr7 & DR7_ENABLE(i))
 			m |= 1u << i;
 	return m;
-}
-
-uint64_t debugger_pc(struct vcpu *v)
-{
-	vcpu_need(v, VST_CS);
-	return vcpu_long64(v) ? v->rip : (uint32_t)(v->rip + v->st.seg[SEG_CS].base);
 }
 
 /* The run loop's short cut sees no reason to ask anybody then; an unknown DR7 is one. */
@@ -315,7 +309,7 @@ static bool insn_is_next(struct vcpu *v)
 /* With the software breakpoints. True: one is at RIP, which is a stop. */
 static bool compare(struct vcpu *v)
 {
-	if (!(v->debugger.catch_int3 || v->vm->guard.nr) || !swbreak_at(v, debugger_pc(v)))
+	if (!(v->debugger.catch_int3 || v->vm->guard.nr) || !swbreak_at(v, vcpu_linear_rip(v)))
 		return false;
 	request_stop(v, STOP_INT3, 0);
 	return true;
@@ -325,7 +319,7 @@ static void look_for_homeless(struct vcpu *v)
 {
 	struct vcpu_debugger *d = &v->debugger;
 	bool next = insn_is_next(v);
-	uint64_t pc = next ? debugger_pc(v) : 0;
+	uint64_t pc = next ? vcpu_linear_rip(v) : 0;
 
 	for (unsigned i = 0; i < DEBUGGER_BPS; i++) {
 		struct debugger_bp *b = &d->bp[i];
@@ -344,7 +338,7 @@ static void look_for_homeless(struct vcpu *v)
 /* Guest-physical address of the instruction at RIP; one that is no RAM if it has none. */
 static uint64_t pc_phys(struct vcpu *v)
 {
-	const uint8_t *p = peek_ptr(v, debugger_pc(v), 1);
+	const uint8_t *p = peek_ptr(v, vcpu_linear_rip(v), 1);
 
 	return p ? (uint64_t)(p - v->vm->ram) : ~0ull;
 }
@@ -380,7 +374,7 @@ bool debugger_fetch(struct vcpu *v, uint64_t gpa)
 	v->debugger.inside = true;
 	stands_here(v);
 	vcpu_need(v, VST_CR);
-	if (!v->dbg.held && !dbg_bp_hit(&v->dbg, DBG_ACCESS_EXEC, debugger_pc(v), 1, v->st.cr4))
+	if (!v->dbg.held && !dbg_bp_hit(&v->dbg, DBG_ACCESS_EXEC, vcpu_linear_rip(v), 1, v->st.cr4))
 		v->rflags &= ~RFLAGS_RF; /* the exit's, as behind any fault; it is for a breakpoint at RIP, and no frame is to show it (A28) */
 	update(v);
 	return true;
@@ -394,7 +388,7 @@ void debugger_delivers(struct vcpu *v)
 
 bool debugger_meets(struct vcpu *v)
 {
-	if (v->debugger.catch_int3 && swbreak_at(v, debugger_pc(v)))
+	if (v->debugger.catch_int3 && swbreak_at(v, vcpu_linear_rip(v)))
 		return true;
 	return v->vm->guard.nr && guard_closed(v->vm, pc_phys(v));
 }
@@ -427,7 +421,7 @@ void debugger_boundary(struct vcpu *v)
 
 bool debugger_takes(struct vcpu *v)
 {
-	if (v->exit.kind != EXITK_EXCEPTION || v->exit.u.exc.vector != VEC_BP || !v->debugger.catch_int3 || !swbreak_at(v, debugger_pc(v)))
+	if (v->exit.kind != EXITK_EXCEPTION || v->exit.u.exc.vector != VEC_BP || !v->debugger.catch_int3 || !swbreak_at(v, vcpu_linear_rip(v)))
 		return false;
 	v->step.caught = false;
 	request_stop(v, STOP_INT3, 0);

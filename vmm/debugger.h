@@ -58,7 +58,4 @@ void debugger_delivers(struct vcpu *v);
 /* Is the instruction at RIP one that the CPU itself has to meet, since a breakpoint may be there that nobody has compared it with? */
 bool debugger_meets(struct vcpu *v);
 
-/* Linear address of the next instruction. */
-uint64_t debugger_pc(struct vcpu *v);
-
 #endif

@@ -20,18 +20,6 @@ void fetch_cache_init(struct fetch_cache *c)
 	}
 }
 
-static bool is_long64(const struct vcpu *v)
-{
-	return (v->st.efer & EFER_LMA) && (v->st.seg[SEG_CS].ar & SEG_AR_L);
-}
-
-static uint64_t linear_rip(const struct vcpu *v)
-{
-	uint64_t lin = v->rip + v->st.seg[SEG_CS].base;
-
-	return is_long64(v) ? v->rip : lin & 0xffffffff;
-}
-
 /* The page walk of a fetch that the guest has already made: rights are not asked for again. */
 static const uint8_t *translate(struct vcpu *v, uint64_t lin, struct walk_result *r)
 {
@@ -46,7 +34,7 @@ static void fill(struct vcpu *v, uint64_t lin, const struct walk_result *r, cons
 	struct fetch_cache *c = &v->fetch;
 
 	fetch_cache_init(c);
-	if (!v->live.cr3 || !is_long64(v))
+	if (!v->live.cr3 || !vcpu_long64(v))
 		return;
 	for (unsigned i = 0; i < r->nr; i++) {
 		c->entry[i] = (const uint64_t *)(const void *)gva_phys(v, r->at[i], 8);
@@ -68,7 +56,7 @@ static const uint8_t *window(struct vcpu *v, unsigned *n, bool keep)
 	const uint8_t *host, *next;
 
 	vcpu_need(v, VST_CR | VST_CS);
-	lin = linear_rip(v);
+	lin = vcpu_linear_rip(v);
 	room = (unsigned)(4096 - (lin & PAGE_MASK));
 	host = translate(v, lin, &r);
 	if (!host)
@@ -80,7 +68,7 @@ static const uint8_t *window(struct vcpu *v, unsigned *n, bool keep)
 	if (room >= DECODE_MAX_LEN)
 		return host;
 	rest = lin + room;
-	if (!is_long64(v))
+	if (!vcpu_long64(v))
 		rest &= 0xffffffff;
 	next = translate(v, rest, &r);
 	if (!next)
@@ -97,9 +85,9 @@ const uint8_t *fetch_window(struct vcpu *v, unsigned *n)
 	return window(v, n, false);
 }
 
-enum decode_mode fetch_decode_mode(const struct vcpu *v)
+enum decode_mode fetch_decode_mode(struct vcpu *v)
 {
-	if (is_long64(v))
+	if (vcpu_long64(v))
 		return DECODE_64;
 	if (!(v->st.cr0 & CR0_PE) || (v->rflags & RFLAGS_VM))
 		return DECODE_16;

@@ -43,7 +43,7 @@ static inline __attribute__((always_inline)) unsigned fetch_insn_len(struct vcpu
 }
 
 /* Of the code at RIP. Needs VST_CR and VST_CS, as fetch_window leaves them. */
-enum decode_mode fetch_decode_mode(const struct vcpu *v);
+enum decode_mode fetch_decode_mode(struct vcpu *v);
 
 /* Wholly decoded, of one of the two kinds. */
 bool fetch_decode(struct vcpu *v, enum decode_kind a, enum decode_kind b, struct decoded *d);

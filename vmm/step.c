@@ -183,7 +183,7 @@ static bool by_software(struct vcpu *v, const struct flow *f)
 static bool breakpoint_here(struct vcpu *v)
 {
 	vcpu_need(v, VST_CR | VST_CS);
-	return !(v->rflags & RFLAGS_RF) && dbg_bp_hit(&v->dbg, DBG_ACCESS_EXEC, debugger_pc(v), 1, v->st.cr4);
+	return !(v->rflags & RFLAGS_RF) && dbg_bp_hit(&v->dbg, DBG_ACCESS_EXEC, vcpu_linear_rip(v), 1, v->st.cr4);
 }
 
 /* VMX insists on BS in the pending-debug field when it enters with TF under STI's shadow, which would be a trap before the instruction (V09, V16). What

@@ -244,6 +244,12 @@ static inline bool vcpu_long64(struct vcpu *v)
 	return (v->st.efer & 0x400) && (v->st.seg[SEG_CS].ar & 0x2000); /* EFER.LMA, CS.L */
 }
 
+/* Linear address of the next instruction: 32 bits of it outside 64-bit mode. */
+static inline uint64_t vcpu_linear_rip(struct vcpu *v)
+{
+	return vcpu_long64(v) ? v->rip : (uint32_t)(v->rip + v->st.seg[SEG_CS].base);
+}
+
 static inline unsigned vcpu_iopl(const struct vcpu *v)
 {
 	return (unsigned)(v->rflags >> 12 & 3);

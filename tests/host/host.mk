@@ -30,7 +30,8 @@ $(foreach c,$(HOST_CCS),$(eval $(call host_build,$(c),$(c),$(HOST_SAN))))
 # Mutants are built on this one: without sanitizers and debug information, since dozens are linked and run.
 $(eval $(call host_build,base,$(HOST_CC),-g0))
 
-export HOST_FLAGS HOST_CC
+HOST_OBJECTS := $(HOST_SRCS:%.c=%.o)
+export HOST_FLAGS HOST_CC HOST_OBJECTS
 .PHONY: host-tests host-mutants
 host-tests: $(HOST_CCS:%=$(HB)/%/test)
 	@tests/host/drive.py $(HB) $(HOST_CCS)

@@ -91,13 +91,18 @@ def first_error(text):
     return lines[0]
 
 
+def of_tree():
+    """The unmutated build's objects. Not all that lie there: a source may have been moved since."""
+    return os.environ["HOST_OBJECTS"].split()
+
+
 def depends_on(build, header):
     """The sources whose objects were built from this header."""
     found = []
-    for dep in sorted((build / "base").rglob("*.d")):
-        if re.search(r"(?:^|\s)%s(?:\s|$)" % re.escape(header), dep.read_text()):
-            found.append(str(dep.relative_to(build / "base"))[:-2] + ".c")
-    return found
+    for name in of_tree():
+        if re.search(r"(?:^|\s)%s(?:\s|$)" % re.escape(header), (build / "base" / name).with_suffix(".d").read_text()):
+            found.append(name[:-2] + ".c")
+    return sorted(found)
 
 
 def to_compile(build, changed):
@@ -125,7 +130,7 @@ def shipped(where, edited, others):
 
 def hosted(build, where, sources):
     """(binary, None) or (None, what is wrong). Only what changed is compiled; the rest is the unmutated build's."""
-    objects = {str(o.relative_to(build / "base")): o for o in sorted((build / "base").rglob("*.o"))}
+    objects = {n: build / "base" / n for n in of_tree()}
     flags = [os.environ["HOST_CC"], "-I" + str(where), *os.environ["HOST_FLAGS"].split(), "-g0"]
     for name in sources:
         target = where / (name[:-2] + ".o")

@@ -11,7 +11,7 @@
 #include "vmm/gdb/gdb.h"
 #include "vmm/gdb/packet.h"
 #include "vmm/gdb/session.h"
-#include "vmm/gdb/swbreak.h"
+#include "vmm/swbreak.h"
 #include "vmm/guard.h"
 
 enum on { ON_VMX, ON_SVM, ON_PVM };

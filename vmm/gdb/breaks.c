@@ -5,7 +5,7 @@
 #include "arch/lib/fmt.h"
 #include "arch/lib/log.h"
 #include "vmm/debugger.h"
-#include "vmm/gdb/swbreak.h"
+#include "vmm/swbreak.h"
 #include "vmm/vm.h"
 
 #define LIST_MAX 64

@@ -11,7 +11,7 @@
 #include "vmm/gdb/breaks.h"
 #include "vmm/gdb/regs.h"
 #include "vmm/gdb/session.h"
-#include "vmm/gdb/swbreak.h"
+#include "vmm/swbreak.h"
 #include "vmm/vm.h"
 
 #define DOUBT_US 3000000u /* gdb has sent its packet again by then */
@@ -127,7 +127,7 @@ static void detach(void)
 /* One that gdb did not take out again would stop it at once: so it does. */
 static bool at_swbreak(struct vcpu *v)
 {
-	if (!swbreak_at(v, debugger_pc(v)))
+	if (!swbreak_at(v, vcpu_linear_rip(v)))
 		return false;
 	g.stopped = g.chosen = v;
 	v->debugger.stop = STOP_INT3;

@@ -2,7 +2,7 @@
 /* Page by page, since neighbours need not lie side by side. */
 #include "vmm/gdb/mem.h"
 
-#include "vmm/gdb/swbreak.h"
+#include "vmm/swbreak.h"
 #include "vmm/gmem.h"
 #include "vmm/peek.h"
 

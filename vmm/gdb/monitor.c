@@ -11,7 +11,7 @@
 #include "vmm/debugger.h"
 #include "vmm/gdb/breaks.h"
 #include "vmm/gdb/mem.h"
-#include "vmm/gdb/swbreak.h"
+#include "vmm/swbreak.h"
 #include "vmm/trace.h"
 
 static void (*output)(const char *s, size_t n);

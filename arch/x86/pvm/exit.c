@@ -240,7 +240,7 @@ static void decode_db(struct vcpu *v, uint64_t dr6)
 		dr[i] = dbg_eff_dr(&v->dbg, i);
 	exception(v, VEC_DB);
 	e->u.exc.db = (struct dbg_record){ .payload = payload };
-	e->u.exc.db.cls = (uint8_t)dbg_classify(payload, dr, v->dbg.vm_dr7, vcpu_long64(v) ? v->rip : (uint32_t)(v->rip + v->st.seg[SEG_CS].base));
+	e->u.exc.db.cls = (uint8_t)dbg_classify(payload, dr, v->dbg.vm_dr7, vcpu_linear_rip(v));
 }
 
 /* The CPU has taken it, and its handler has to run once: here, as if it had come a moment later. */

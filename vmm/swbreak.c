@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* The table of software breakpoints, hidden and patched. */
-#include "vmm/gdb/swbreak.h"
+#include "vmm/swbreak.h"
 
 #include "vmm/debugger.h"
 #include "vmm/peek.h"

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* Software breakpoints, in a table by where they lie in the host's memory. Hidden ones change nothing there: their pages are guarded
  * (vmm/guard.h), and RIP is compared with the table. The others are INT3s over the first byte of the instruction: fast, and the guest can read them. gdb reads the guest's own byte. */
-#ifndef VMM_GDB_SWBREAK_H
-#define VMM_GDB_SWBREAK_H
+#ifndef VMM_SWBREAK_H
+#define VMM_SWBREAK_H
 
 #include "vmm/vcpu.h"
 
