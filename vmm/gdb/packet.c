@@ -79,15 +79,12 @@ enum gdb_rx_event gdb_rx_char(struct gdb_rx *r, uint8_t c)
 void gdb_tx_begin(struct gdb_tx *t)
 {
 	t->n = 0;
-	t->full = false;
 }
 
 void gdb_tx_char(struct gdb_tx *t, char c)
 {
 	if (t->n < sizeof(t->data))
 		t->data[t->n++] = c;
-	else
-		t->full = true;
 }
 
 void gdb_tx_text(struct gdb_tx *t, const char *s)

@@ -32,9 +32,9 @@ enum gdb_rx_event gdb_rx_char(struct gdb_rx *r, uint8_t c);
 
 /* ---- Out ---- */
 
+/* What does not fit is left out. */
 struct gdb_tx {
 	size_t n;
-	bool full; /* something did not fit; what fits is there */
 	char data[GDB_PACKET_MAX];
 };
 

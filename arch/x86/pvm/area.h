@@ -3,9 +3,12 @@
 #ifndef ARCH_X86_PVM_AREA_H
 #define ARCH_X86_PVM_AREA_H
 
-#define PVM_VEC_SYSCALL 0x100
-#define PVM_VEC_SYSCALL32 0x101
-#define PVM_VEC_LOST 0x1ff /* the guest's registers are */
+/* What else ends a run than the vectors of the IDT: trap_vector of struct pvm_vcpu. */
+#define PVM_TRAP_SYSCALL 0x100
+#define PVM_TRAP_SYSCALL32 0x101 /* ditto, from compatibility mode (AMD) */
+#define PVM_TRAP_SOFT 0x102      /* INT3 or INTO, trap_error its vector, whose bytes cannot be found: RIP is behind it */
+#define PVM_TRAP_LOST 0x1ff      /* the guest's registers are */
+
 #define PVM_STUB_SIZE 16
 
 #ifdef __ASSEMBLER__

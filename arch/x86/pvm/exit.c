@@ -283,7 +283,7 @@ void pvm_decode(struct vcpu *v, uint64_t dr6)
 	case VEC_NP: case VEC_SS: break;
 	case VEC_PF: decode_pf(v); break;
 	case VEC_DE: case VEC_BR: case VEC_NM: case VEC_MF: case VEC_AC: case VEC_XM: exception(v, (uint8_t)hw->trap_vector); break;
-	case PVM_VEC_LOST: e->kind = EXITK_UNKNOWN; break;
+	case PVM_TRAP_LOST: e->kind = EXITK_UNKNOWN; break;
 	case VEC_MC:
 		raise_machine_check();
 		e->kind = EXITK_INTR;

@@ -333,7 +333,7 @@ void pvm_inside(struct trapframe *tf)
 
 	if ((tf->vector == VEC_GP || tf->vector == VEC_NP || tf->vector == VEC_SS) && way_in < (uint64_t)(uintptr_t)pvm_syscall32 - (uint64_t)(uintptr_t)pvm_switch) {
 		/* What prepare() should have seen: a segment or IRETQ did not load. The VM ends, not the host. */
-		tf->vector = PVM_VEC_LOST;
+		tf->vector = PVM_TRAP_LOST;
 		tf->cs |= 3;
 		return;
 	}
@@ -348,7 +348,7 @@ void pvm_inside(struct trapframe *tf)
 	tf->rflags &= ~RFLAGS_TF;
 	if (offset == VEC_DB * PVM_STUB_SIZE && pvm_area.idt[VEC_DB].ist != IST_NONE) {
 		/* No CPU should: a second #DB at the first one's handler. Its frame lies on the first one's, and there is no way back to the guest. */
-		tf->vector = PVM_VEC_LOST;
+		tf->vector = PVM_TRAP_LOST;
 		tf->cs |= 3;
 	}
 }

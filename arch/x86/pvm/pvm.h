@@ -7,6 +7,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "arch/x86/pvm/area.h"
 #include "arch/x86/pvm/mmu.h"
 #include "vmm/backend.h"
 
@@ -18,10 +19,6 @@
 #define PVM_KCODE 0x1008
 #define PVM_KDATA 0x1010
 #define PVM_GDT_BYTES 0x2000u
-
-#define PVM_TRAP_SYSCALL 0x100   /* trap_vector of SYSCALL */
-#define PVM_TRAP_SYSCALL32 0x101 /* ditto, from compatibility mode (AMD) */
-#define PVM_TRAP_SOFT 0x102      /* INT3 or INTO, trap_error its vector, whose bytes cannot be found: RIP is behind it */
 
 enum pvm_view { PVM_KERNEL, PVM_USER, PVM_VIEWS };
 

@@ -38,7 +38,6 @@ AT(host_idtr, 0x1116);
 AT(entry_rsp, 0x1120);
 AT(frame, 0x2fd8);
 _Static_assert(sizeof(struct pvm_area) == 3 * PAGE_SIZE && GDT_KCODE == 0x08 && GDT_KDATA == 0x10, "area.h for assembly");
-_Static_assert(PVM_VEC_SYSCALL == PVM_TRAP_SYSCALL && PVM_VEC_SYSCALL32 == PVM_TRAP_SYSCALL32, "area.h for assembly");
 
 extern const uint8_t pvm_stubs[], pvm_text_start[], pvm_text_end[]; /* switch.S */
 

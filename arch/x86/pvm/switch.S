@@ -78,11 +78,11 @@ pvm_switch:
 	.globl pvm_syscall64, pvm_syscall32
 pvm_syscall32:
 	movq %rsp, A(SCRATCH)
-	movq $PVM_VEC_SYSCALL32, A(VECTOR)
+	movq $PVM_TRAP_SYSCALL32, A(VECTOR)
 	jmp 1f
 pvm_syscall64:
 	movq %rsp, A(SCRATCH)
-	movq $PVM_VEC_SYSCALL, A(VECTOR)
+	movq $PVM_TRAP_SYSCALL, A(VECTOR)
 1:	leaq AO(FRAME, 40), %rsp
 	pushq $3			/* SS and CS are lost, and nobody asks */
 	pushq A(SCRATCH)

@@ -12,7 +12,7 @@ enum how {
 	HOW_NPF, HOW_INVALID, HOW_NONE
 };
 
-#define INSN_NONE INSN_OTHER
+#define INSN_NONE INSN_OTHER /* for svmexit.def */
 #define NR_CODES 0x100
 #define CODE_NPF 0x400u
 #define CODE_INVALID 0xffffffffu /* the low half: emulators disagree on the upper one */

@@ -44,11 +44,9 @@ enum ctl_word { CTL_PIN, CTL_PROC, CTL_PROC2, CTL_EXIT, CTL_ENTRY, CTL_NR };
 #define EXIT_ACK_INTR (1u << 15)
 #define ENTRY_LOAD_DEBUG (1u << 2)
 #define ENTRY_IA32E (1u << 9)
-#define ENTRY_SMM (1u << 10)
 
 #define BASIC_REVISION 0x7fffffffull
 #define BASIC_SIZE(basic) ((uint32_t)((basic) >> 32) & 0x1fff)
-#define BASIC_32BIT_ADDR (1ull << 48)
 #define BASIC_MEMTYPE(basic) ((unsigned)((basic) >> 50) & 0xf)
 #define BASIC_TRUE_CTLS (1ull << 55)
 #define EPTCAP_WALK4 (1ull << 6)
