@@ -57,8 +57,10 @@ static bool set_gdb(struct options *o, const char *v)
 
 	if (comma && (!str_eq(comma, ",wait") || !str_copy_n(port, sizeof(port), v, (size_t)(comma - v)) || str_eq(port, "none")))
 		return false;
+	if (!parse_uart(comma ? port : v, &o->gdb))
+		return false;
 	o->gdb_wait = comma != NULL;
-	return parse_uart(comma ? port : v, &o->gdb);
+	return true;
 }
 
 static bool set_debugcon(struct options *o, const char *v)

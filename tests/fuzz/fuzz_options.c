@@ -50,7 +50,7 @@ static void try_options(const char *line, char *bad, size_t cap)
 	else
 		FUZZ_CHECK(!options_parse(more, &again, other, sizeof(other)) && strcmp(other, "x=y") == 0, "after a good line, 'x=y' is called '%s'", other);
 	free(more);
-	FUZZ_CHECK(o.backend == CHOOSE_AUTO || o.backend == CHOOSE_SVM || o.backend == CHOOSE_VMX, "backend %u", o.backend);
+	FUZZ_CHECK(o.backend == CHOOSE_AUTO || o.backend == CHOOSE_SVM || o.backend == CHOOSE_VMX || o.backend == CHOOSE_PVM, "backend %u", o.backend);
 	FUZZ_CHECK(o.com <= 0x10000 - 8, "com %#x", o.com);
 	FUZZ_CHECK(o.gdb <= 0x10000 - 8 && (o.gdb || !o.gdb_wait), "gdb %#x", o.gdb);
 	FUZZ_CHECK(o.budget_ms >= 1 && o.budget_ms <= 86400000, "budget %u", o.budget_ms);

@@ -56,6 +56,8 @@ TEST(options_values)
 	tap_ok(o.gdb == 0 && !o.gdb_wait && !o.trace, "options.gdb.off", "no gdb, no trace");
 	options_parse("gdb=com2,wait trace=on", &o, bad, sizeof(bad));
 	tap_ok(o.gdb == 0x2f8 && o.gdb_wait && o.trace, "options.gdb", "a gdb that is waited for");
+	options_parse("gdb=com4,wait", &o, bad, sizeof(bad));
+	tap_ok(o.gdb == 0 && !o.gdb_wait, "options.gdb.refused", "nor is there one to wait for when it is refused");
 }
 
 TEST(vmopts_strict)
