@@ -2,7 +2,7 @@
 """Judges a rung's checks against tests/run/expect/<rung>, the list of what is known not to be ok there.
 
 A line:   scenario/checkid  skip|fail  actual=VALUE  emulator-version  reason...
-VALUE is the exact wrong value, or - where there is none. The version is a prefix (bochs-2.7, qemu-10.0, or qemu alone).
+VALUE is the exact wrong value, LOW..HIGH for a count that the host's clock has a part in, or - where there is none. The version is a prefix (bochs-2.7, qemu-10.0, or qemu alone).
 Under drover, a reason that starts with "bare-ok:" says why a check fails here though it passes with no hypervisor."""
 
 import re
@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 import ktap
 
 LINE = re.compile(r"^(\S+/\S+)\s+(\S+)\s+actual=(\S+)\s+(\S+)\s*(.*)$")
+RANGE = re.compile(r"^(0x[0-9a-f]+)\.\.(0x[0-9a-f]+)$")
 
 
 @dataclass
@@ -92,6 +93,9 @@ def _entry_problems(entry, others, statuses):
     if entry.status not in statuses:
         return ["%s: %s: neither skip nor fail: %s" % (entry.where, entry.key, entry.status)]
     problems = []
+    bounds = RANGE.match(entry.actual)
+    if ".." in entry.actual and (not bounds or int(bounds.group(1), 16) >= int(bounds.group(2), 16)):
+        problems.append("%s: %s: no range: %s" % (entry.where, entry.key, entry.actual))
     if len(entry.reason) < 8 or re.search(r"\bTODO\b", entry.reason):
         problems.append("%s: %s: no reason given" % (entry.where, entry.key))
     if any(o.key == entry.key and o.version == entry.version for o in others):
@@ -108,12 +112,13 @@ def _choose(entries, key, version):
     return (mine[0], False) if mine else (None, False)
 
 
-def _same_value(left, right):
-    """Values are equal as numbers where both are numbers."""
+def _same_value(listed, actual):
+    """Values are equal as numbers where both are numbers; or the number is in the range."""
+    low, _, high = listed.partition("..")
     try:
-        return int(left, 0) == int(right, 0)
+        return int(low, 0) <= int(actual, 0) <= int(high or low, 0)
     except ValueError:
-        return left == right
+        return listed == actual
 
 
 def judge_check(check, entries, version, out):

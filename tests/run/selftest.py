@@ -150,6 +150,11 @@ class Lists(unittest.TestCase):
     def test_other_value(self):
         self.assertIn("another wrong value", failures(text=LIST.replace("actual=0xffffffff", "actual=0xfffffffe")))
 
+    def test_range(self):
+        for words, said in (("0xfffffff0..0xffffffff", ""), ("0xfffffff0..0xfffffffe", "another wrong value"), ("0xf..0x1", "no range"), ("none..0x1", "no range")):
+            self.assertIn(said, failures(text=LIST.replace("actual=0xffffffff", "actual=" + words)))
+        self.assertEqual(failures(text=LIST.replace("actual=0xffffffff", "actual=0x0..0xffffffff")), "")
+
     def test_same_number(self):
         self.assertEqual(failures(text=LIST.replace("actual=0xffffffff", "actual=4294967295")), "")
 
