@@ -50,9 +50,9 @@ all:
 	@for f in $(B)/drover.elf $(B)/guest.elf; do [ ! -f $$f ] || \
 		printf '%s: %s bytes, SHA-256 %s\n' $$f $$(stat -c %s $$f) $$(sha256sum $$f | cut -d' ' -f1); done
 
-# Another compiler means other objects.
+# Another compiler means other objects; another folder does not.
 $(B)/.cc: FORCE
-	@mkdir -p $(B); v="$(CC) $(shell $(CC) -dumpversion 2>/dev/null) $(CFLAGS)"; [ "$$(cat $@ 2>/dev/null)" = "$$v" ] || echo "$$v" > $@
+	@mkdir -p $(B); v="$(CC) $(shell $(CC) -dumpversion 2>/dev/null) $(filter-out -ffile-prefix-map=%,$(CFLAGS))"; [ "$$(cat $@ 2>/dev/null)" = "$$v" ] || echo "$$v" > $@
 .PHONY: FORCE
 FORCE:
 

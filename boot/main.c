@@ -94,7 +94,8 @@ static void init_gdb(void)
 	if (!options.gdb)
 		return;
 	if (options.gdb == options.com || !uart_open(&gdb_uart, options.gdb))
-		log_printf("drover: no UART for gdb at 0x%x%s\n", options.gdb, options.gdb == options.com ? ": it is the console's" : "");
+		log_printf("drover: no UART for gdb at 0x%x%s%s\n", options.gdb, options.gdb == options.com ? ": it is the console's" : "",
+			   options.gdb_wait ? ", and one is to be waited for" : "");
 	else
 		gdb_init(&port, options.gdb_wait);
 	gdb_uart.patience = 2000000000; /* whoever is at the other end may be slow to read; it has stopped the machine anyway */
@@ -132,6 +133,8 @@ static void refuse_bad_boot(bool parsed, const char *bad)
 		log_printf("drover: unknown option or value '%s'\n", bad);
 		finish(EXIT_BADOPT);
 	}
+	if (options.gdb_wait && !gdb_on)
+		finish(EXIT_BADOPT); /* init_gdb() has said why */
 	if (boot.string_cut || boot.modules_dropped > 0) {
 		log_printf("drover: a command line is longer than %u characters, or there are more than %u modules\n", BOOTINFO_STRING - 1,
 			   BOOTINFO_MAX_MODULES);

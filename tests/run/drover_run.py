@@ -90,7 +90,10 @@ def refusal(log):
 
 def last_line(rung, outcome, mutant, unseen):
     """The verdict. With a mutant PASS is no good news: nothing has shown it. unseen: why nothing could."""
-    good, end = outcome.judgement.good, exitcodes.name_of(outcome.results[0].code)
+    first = outcome.results[0]
+    good, end = outcome.judgement.good, exitcodes.name_of(first.code)
+    if first.status is not None and first.status < 0:
+        return "verdict: FAIL on %s, %s" % (rung.name, first.end())
     if mutant and good:
         return "verdict: mutant %s NOT SEEN on %s (PASS, drover ended with %s): %s" % (mutant, rung.name, end, unseen or "nothing that ran is red by it")
     return "verdict: %s on %s, drover ended with %s" % ("PASS" if good else "FAIL", rung.name, end)

@@ -221,18 +221,20 @@ def progress():
 
 
 def case_threads():
-    """VMs are threads. Where the other one's slice has ended is anywhere in its code."""
+    """VMs are threads. Where a slice has ended is anywhere in the code."""
     say("threads", " ".join(re.findall(r"\((vm [^)]*)\)", run("info threads"))))
     run("hbreak gdb_work")
-    names = set()
-    for _ in range(20):
-        run("continue")
-        names.update(re.findall(r"\* *\d+ +Thread \S+ \((vm [^)]*)\)", run("info threads")))
-        if len(names) == 2:
-            break
-    say("seen", " ".join(sorted(names)))
-    places, kept, threads = {}, True, gdb.selected_inferior().threads()
-    here = where()
+    names, threads = [], sorted(gdb.selected_inferior().threads(), key=lambda thread: thread.num)
+    run("set scheduler-locking on")  # a slice's end is nothing to wait for
+    for thread in threads:
+        thread.switch()
+        for _ in range(thread.num):
+            run("continue")
+        names += re.findall(r"\* *\d+ +Thread \S+ \((vm [^)]*)\)", run("info threads")) + ["%s %d" % (where(), value("(int)$rdi"))]
+    say("seen", " ".join(names))
+    run("set scheduler-locking off")
+    run("continue")  # both of them: one is there next
+    places, kept, here = {}, True, where()
     for thread in threads:
         thread.switch()
         places[thread.num] = progress()

@@ -88,6 +88,8 @@ class Result:
             return "stopped for good: %s" % self.gave_up
         if self.timed_out:
             return "no end within %d s" % (self.run.timeout * SCALE)
+        if self.status < 0:
+            return "the emulator itself died by %s: %s" % (signal.Signals(-self.status).name, " ".join(self.said().split()[-40:]) or "without a word")
         return "exit status %d (code %s)" % (self.status, exitcodes.name_of(self.code))
 
     def said(self):
@@ -100,6 +102,8 @@ class Result:
         rows = [r for r in ktap.clean_lines(self.log) if r.strip()][-lines:]
         if not rows:
             rows = ["(nothing on the serial line)"] + self.said().split("\n")[-lines:]
+        if self.status is not None and self.status < 0:
+            rows += ["(the emulator's own words: %s)" % (self.run.workdir / "emulator.log")]
         return "\n".join("    | " + row for row in rows)
 
 

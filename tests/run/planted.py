@@ -180,6 +180,12 @@ def copy_sources(tree, mutant):
     for source in SOURCES:
         shutil.rmtree(tree / source, ignore_errors=True)
         (shutil.copytree if Path(source).is_dir() else shutil.copy2)(source, tree / source)
+    if not (tree / "build").exists():  # what the unmutated build has compiled
+        for folder in ("arch", "boot", "drivers", "vmm"):
+            if Path("build", folder).is_dir():
+                shutil.copytree(Path("build", folder), tree / "build" / folder)
+        if Path("build/.cc").exists():
+            shutil.copy2("build/.cc", tree / "build")
 
 
 def build(name):

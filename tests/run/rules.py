@@ -252,6 +252,9 @@ def gather():
     found.checks[EXPLORE] = sorted({(check, True) for checks in explored.values() for check in checks})
     found.red.update({m: {EXPLORE: checks} for m, checks in explored.items()})  # of the mutant's rules alone, as gdb.json's
     with_gdb = load_json(results / "gdb.json", found.problems, "make check-gdb")
+    if with_gdb and with_gdb.get("guest") != rungs.guest_hash():
+        found.problems.append("check-gdb: of another guest image: run it again")
+        with_gdb = {}
     found.checks.update(with_gdb.get("checks", {}))
     for mutant, by_rung in with_gdb.get("red", {}).items():
         for rung, checks in by_rung.items():
@@ -261,6 +264,8 @@ def gather():
         if not path.exists():
             continue
         saved = load_json(results / ("rung-%s.json" % name), found.problems, "run the rung again")
+        if saved.get("absent"):
+            continue  # the log is of a time when it was there
         if saved.get("guest") != rungs.guest_hash():
             found.problems.append("%s: its log is of another guest image: run the rung again" % name)
             continue

@@ -52,7 +52,7 @@ run: | $(DEPS_FIRST)
 	$(call one_of,PLATFORM,qemu kvm bochs)$(call one_of,BACKEND,auto svm vmx pvm)$(call one_of,VIEW,log lines)$(call one_of,NEST,1 2 3)
 	$(need)
 	$(build)
-	@$(RUNNER) run --platform "$(PLATFORM)" --backend "$(BACKEND)" --scenario "$(SCENARIO)" --options "$(OPTIONS)" --mutant "$(MUTANT)" \
+	@$(RUNNER) run --platform "$(PLATFORM)" --backend "$(BACKEND)" --scenario "$(or $(strip $(SCENARIO)),all)" --options "$(OPTIONS)" --mutant "$(MUTANT)" \
 		--guest "$(GUEST)" --nest "$(or $(NEST),1)" --view "$(VIEW)" --upper-options "$(UPPER_OPTIONS)"
 
 bench: | $(DEPS_FIRST)
@@ -102,7 +102,8 @@ RAN ?=
 rules: | $(DEPS_FIRST)
 	$(need)
 	$(build)
-	+@for part in $$(python3 -B tests/run/rules.py stale $(if $(RAN),ran)); do $(MAKE) --no-print-directory check-$$part || true; done
+	+@parts=$$(python3 -B tests/run/rules.py stale $(if $(RAN),ran) | tr '\n' ' '); [ -z "$$parts" ] || echo "rules: without a result of these sources, so they run first: $$parts"; \
+		for part in $$parts; do $(MAKE) --no-print-directory check-$$part || true; done
 	+@test $(B)/results/host-red.json -nt $(B)/results/host-tests.log || $(MAKE) --no-print-directory host-mutants
 	@python3 -B tests/run/rules.py
 

@@ -225,7 +225,7 @@ def _end_problems(result, checks):
     if result.run.bare and result.run.platform == "bochs":
         return []  # no exit code leaves a bare Bochs: the totals line stands for it
     if result.code != exitcodes.code(want):
-        return ["ended with %s, its checks say %s" % (result.end(), want)]
+        return ["%s, its checks say %s" % (result.end(), want)]
     return ["the drover at level %d did not end with %s" % (level, want) for level in range(1, result.run.nest)
             if ktap.verdict_code(ktap.said_by(result.log, INNER, level)) != exitcodes.code(want)]
 

@@ -25,6 +25,7 @@ import ktap  # noqa: E402
 import planted  # noqa: E402
 import rungs  # noqa: E402
 import selftest_cases  # noqa: E402
+import selftest_gdb  # noqa: E402
 import selftest_l0  # noqa: E402
 import selftest_live  # noqa: E402
 import selftest_mutants  # noqa: E402
@@ -495,6 +496,7 @@ Live = selftest_live.LiveTests
 Live.good = GOOD
 Mutants = selftest_mutants.MutantTests
 Nested = selftest_nested.NestedTests
+Gdb = selftest_gdb.GdbTests
 Debugctl = selftest_cases.DebugctlTests
 Rules = selftest_rules.RulesTests
 Rules.good = GOOD
