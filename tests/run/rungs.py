@@ -70,10 +70,11 @@ RUNGS = {r.name: r for r in (
     Rung("kvm", "kvm", "", "auto", floor=4700),
     Rung("pvm-kvm", "kvm", "", "pvm", floor=5000),
 )}
-# Where the tests of a part of `make check` lie, if it is not the guest.
+# Where the tests of a part of `make check` lie, and what they are judged by, if it is not the guest and the lists of the rungs.
+ON_RUNGS = ("tests/guest", "tests/run/expect")
 TESTS_OF = {"host": ("tests/host",), "coverage": ("tests/host",), "mutants": ("tests/host",), "explore": ("tests/host", "tests/explore"),
-            "fuzz": ("tests/host", "tests/fuzz"), "planted": ("tests/guest", "tests/host/mutants"), "nested": ("tests/guest", "tests/host/mutants"),
-            "gdb": ("tests/guest", "tests/host/mutants")}
+            "fuzz": ("tests/host", "tests/fuzz"), "planted": ON_RUNGS + ("tests/host/mutants",), "nested": ON_RUNGS + ("tests/host/mutants",),
+            "gdb": ON_RUNGS + ("tests/host/mutants", "tests/run/gdbcheck.py", "tests/run/gdbside.py")}
 # Seconds that the whole suite takes on an idle machine with two cores: by these `make run` tells how long it will be.
 USUAL = {"bare-qemu": 2, "bare-bochs-intel": 20, "bare-bochs-amd": 25, "svm-qemu": 25, "svm-bochs": 90, "vmx-bochs": 85, "kvm": 15, "nest2-svm-qemu": 60,
          "pvm-qemu": 20, "pvm-bochs": 60, "pvm-bochs-amd": 60, "pvm-kvm": 15, "nest2-svm-bochs": 500, "nest2-vmx-bochs": 550}
@@ -173,8 +174,9 @@ def version(rung):
 def source_hash(part=""):
     """Of what is under test: results of other sources are no evidence. part: of `make check`, with the tests that it runs; "": drover alone."""
     digest = hashlib.sha256()
-    for top in ("boot", "arch", "vmm", "drivers") + (TESTS_OF.get(part, ("tests/guest",)) if part else ()):
-        for path in sorted(p for p in Path(top).rglob("*") if p.suffix in (".c", ".h", ".S", ".def", ".mutant")):
+    for top in ("boot", "arch", "vmm", "drivers", "linker.ld", "Makefile") + (TESTS_OF.get(part, ON_RUNGS) if part else ()):
+        files = [Path(top)] if Path(top).is_file() else Path(top).rglob("*")
+        for path in sorted(p for p in files if p.suffix in (".c", ".h", ".S", ".def", ".mutant", ".ld", ".mk", ".py", "") and p.is_file()):
             digest.update(str(path).encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()
 

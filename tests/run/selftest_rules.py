@@ -2,6 +2,8 @@
 """The part of selftest.py that asks what `make rules` would take for a proof."""
 
 import json
+import os
+import shutil
 import tempfile
 import unittest
 from pathlib import Path
@@ -70,6 +72,29 @@ class RulesTests(unittest.TestCase):
                 self.assertEqual([rules.stale(), rules.stale(True)], [["bare", "svm", "vmx", "gdb"], ["bare", "vmx", "gdb"]])
             finally:
                 rungs.RESULTS = old
+
+    def test_sources(self):
+        """What a part's results are of: drover, its tests, and what judges these."""
+        def seen(part, name):
+            path = Path(name)
+            was, before = path.read_bytes(), rungs.source_hash(part)
+            try:
+                path.write_bytes(was + b"\n")
+                return rungs.source_hash(part) != before
+            finally:
+                path.write_bytes(was)
+        with tempfile.TemporaryDirectory() as folder:
+            for top in ("linker.ld", "Makefile", "boot", "arch", "vmm", "drivers", "tests/guest", "tests/explore", "tests/host", "tests/run/expect"):
+                (shutil.copytree if Path(top).is_dir() else shutil.copy)(top, Path(folder, top))
+            old = os.getcwd()
+            os.chdir(folder)
+            try:
+                for part, name in (("", "linker.ld"), ("", "vmm/run.c"), ("svm", "tests/guest/guest.mk"), ("svm", "tests/run/expect/svm-qemu"), ("gdb", "tests/run/expect/svm-qemu-gdb"),
+                                   ("explore", "tests/explore/known"), ("host", "tests/host/tap.c")):
+                    self.assertTrue(seen(part, name), (part, name))
+                self.assertFalse(seen("host", "tests/run/expect/svm-qemu"))
+            finally:
+                os.chdir(old)
 
     def test_collateral(self):
         """What a mutant breaks besides its own rules is no evidence for these."""
