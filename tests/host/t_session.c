@@ -357,7 +357,7 @@ BOTH(Z03_gdb_steps)
 
 static struct {
 	uint64_t seed;
-	unsigned left, asked, answers; /* packets */
+	unsigned left, asked, answers, late; /* packets */
 	bool writes, begun;
 	char frame[300];
 	size_t at, n;
@@ -390,6 +390,9 @@ static int hostile_take(void)
 	size_t n;
 
 	if (hostile.at == hostile.n) {
+		if (hostile.left == ~0u)
+			return -1; /* the last one was the end */
+		hostile.late += hostile.answers != hostile.asked;
 		n = hostile.left-- ? packet(text, sizeof(text)) : (size_t)snprintf(text, sizeof(text), "%s", hostile.writes ? "k" : "D");
 		hostile.asked++;
 		hostile.n = (size_t)snprintf(hostile.frame, sizeof(hostile.frame), "+$%.*s#%02x", (int)n, text, gdb_checksum(text, n));
@@ -427,6 +430,7 @@ BOTH(Z04_gdb_hostile)
 		machine_run(&m);
 		machine_gdb_end(&m);
 		tap_eq(hostile.answers, hostile.asked - writes, id(amd, writes ? "Z04.hostile.writes" : "Z04.hostile"), "each packet has one answer, but for `k`");
+		tap_eq(hostile.late, 0, id(amd, writes ? "Z04.hostile.writes.each" : "Z04.hostile.each"), "before the next one");
 		if (!writes)
 			machine_same_as_bare(&m, 0, id(amd, "Z04.hostile.bare"));
 		machine_stop(&m);

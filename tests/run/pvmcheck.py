@@ -17,6 +17,7 @@ IMAGE = Path("build/drover.sym.elf")
 SCENARIO = Path("tests/guest/p03_host_range.c")
 PLACES = {"TEXT": ("pvm_text_start", "pvm_text_end"), "DATA": ("area0", "pvm_area")}  # the first and the last symbol, or the end of that one
 RANDOM = "p21_escape"
+FLOOR = 47  # checks that each seed makes
 SEEDS = (2, 3)
 COUNT = 1500
 ENTRIES = 20  # of the guest, before the one that is disturbed
@@ -71,9 +72,13 @@ def check_seeds():
         run = rungs.runs(rung, RANDOM, words="seed=%d count=%d" % (seed, COUNT))[0]
         run.rung, run.name = "pvm-seeds", "seed-%d" % seed
         todo.append(run)
-    for run, result in zip(todo, job.execute_all(todo)):
-        judged = rungs.judge(rung, [result], whole=False).judgement
-        problems = judged.failed + judged.errors + ([] if judged.ok else ["nothing ran"])
+    outcomes = [rungs.judge(rung, [result], whole=False) for result in job.execute_all(todo)]
+    made = {check.key for outcome in outcomes for check in outcome.checks}
+    for run, outcome in zip(todo, outcomes):
+        judged = outcome.judgement
+        missing = sorted(made - {check.key for check in outcome.checks})
+        problems = judged.failed + judged.errors + ["not in the run, but in another seed's: %s" % " ".join(missing[:5])] * bool(missing)
+        problems += [] if len(judged.ok) >= FLOOR else ["%d checks ok, at least %d are wanted" % (len(judged.ok), FLOOR)]
         counts[1 if problems else 0] += 1
         print("pvm: %s %s of %s: %d checks ok" % ("FAIL" if problems else "ok", run.name, RANDOM, len(judged.ok)))
         for text in problems:
