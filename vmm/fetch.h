@@ -42,7 +42,7 @@ static inline __attribute__((always_inline)) unsigned fetch_insn_len(struct vcpu
 	return (bytes & plain.mask) == plain.value ? plain.len : 0;
 }
 
-/* Of the code at RIP. Needs VST_CR and VST_CS, as fetch_window leaves them. */
+/* Of the code at RIP. */
 enum decode_mode fetch_decode_mode(struct vcpu *v);
 
 /* Wholly decoded, of one of the two kinds. */

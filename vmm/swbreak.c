@@ -115,6 +115,15 @@ bool swbreak_at(struct vcpu *v, uint64_t lin)
 	return b && (b->hidden || *p == INT3);
 }
 
+unsigned swbreak_count(const struct vm *vm)
+{
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < SWBREAK_MAX; i++)
+		n += table[i].at && table[i].vm == vm;
+	return n;
+}
+
 void swbreak_hide(const uint8_t *p, uint8_t *copy, size_t n)
 {
 	for (unsigned i = 0; i < SWBREAK_MAX; i++)

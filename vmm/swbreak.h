@@ -19,6 +19,8 @@ void swbreak_clear(struct vcpu *v, uint64_t lin);
 void swbreak_clear_all(const struct vm *vm);
 /* Is one of them there? By where the address leads, so that an alias of the page counts. */
 bool swbreak_at(struct vcpu *v, uint64_t lin);
+/* How many a VM has. */
+unsigned swbreak_count(const struct vm *vm);
 
 /* n bytes have been copied from guest memory at host pointer p: the guest's own bytes instead of INT3s. */
 void swbreak_hide(const uint8_t *p, uint8_t *copy, size_t n);

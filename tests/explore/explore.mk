@@ -20,6 +20,6 @@ $(XB)/explore: $(EXPLORE_OBJS) $(B)/arch/x86/dbg.o
 
 .PHONY: explore-run explore-bin
 explore-bin: $(XB)/explore
-export EXPLORE_FLAGS
+export EXPLORE_FLAGS EXPLORE_SRCS
 explore-run: $(XB)/explore
 	@nice python3 -B tests/explore/drive.py $(B) "$(EXPLORE)"

@@ -4,6 +4,7 @@
 from dataclasses import dataclass
 
 import cases
+import expect
 import ktap
 import planted
 import rungs
@@ -59,7 +60,7 @@ def to_run(case, kernel):
 
 def listed(rung):
     """{check: actual} of what the emulator is known to get wrong, stepped or not."""
-    entries, _ = rungs.expect.load(rungs.EXPECT / rung)
+    entries, _ = expect.load(rungs.EXPECT / rung)
     return {e.key: e.actual for e in entries}
 
 
@@ -75,7 +76,7 @@ def judge(case, result):
     good = [c for c in checks if c.status == ktap.OK]
     problems += ["%s: nothing passed" % name for name in case.scenarios if name not in {c.scenario for c in good}]
     problems += ["%s: expected=%s actual=%s %s" % (c.key, c.expected, c.actual, c.reason or "") for c in checks
-                 if c.status == ktap.ERROR or (c.status == ktap.FAIL and known.get(c.key) != c.actual) or (c.status == ktap.SKIP and c.key not in known)]
+                 if c.status == ktap.ERROR or (c.status == ktap.FAIL and not expect.same_value(known.get(c.key, ""), c.actual)) or (c.status == ktap.SKIP and c.key not in known)]
     return problems, "%d checks ok" % len(good)
 
 

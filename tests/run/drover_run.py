@@ -80,7 +80,7 @@ def choose_platform(platform, backend):
 
 def refusal(log):
     """The line in which drover or its guest names what it does not know."""
-    lines = [line.strip() for line in log.split("\n") if re.search(r"unknown|no scenario|bad value|not an ELF|refused", line)]
+    lines = [line.strip() for line in log.split("\n") if re.search(r"unknown|no UART for gdb|no scenario|bad value|not an ELF|refused", line)]
     unknown = re.search(r"unknown scenario: (\S+)", lines[0]) if lines else None
     if not unknown:
         return lines[0] if lines else ""
@@ -178,7 +178,7 @@ def cmd_run(args):
     if args.scenario == "list":
         return 0 if result.code == exitcodes.code("EXIT_PASS") else 1
     if result.code in (exitcodes.code("EXIT_BADOPT"), exitcodes.code("EXIT_BADMODULE")):
-        print("run: refused: %s" % (refusal(result.log) or "see the log"))
+        print("run: refused: %s" % (refusal(result.log) or "see %s" % (result.run.workdir / "serial.log")))
         return 1
     outcome = rungs.judge(rung, [result], whole)
     live.print_troubles(outcome, lambda scenario: traced(run, rung, args, scenario))

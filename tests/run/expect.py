@@ -112,7 +112,7 @@ def _choose(entries, key, version):
     return (mine[0], False) if mine else (None, False)
 
 
-def _same_value(listed, actual):
+def same_value(listed, actual):
     """Values are equal as numbers where both are numbers; or the number is in the range."""
     low, _, high = listed.partition("..")
     try:
@@ -144,7 +144,7 @@ def judge_check(check, entries, version, out):
     elif entry.status != check.status:
         out.failed.append("%s, listed as %s (%s)%s" % (
             "%s: %s" % (check.status, shown), entry.status, entry.where, other))
-    elif check.status == ktap.FAIL and not _same_value(entry.actual, check.actual):
+    elif check.status == ktap.FAIL and not same_value(entry.actual, check.actual):
         out.failed.append("another wrong value than the listed %s: %s (%s)%s" % (
             entry.actual, shown, entry.where, other))
     else:

@@ -181,11 +181,15 @@ def copy_sources(tree, mutant):
         shutil.rmtree(tree / source, ignore_errors=True)
         (shutil.copytree if Path(source).is_dir() else shutil.copy2)(source, tree / source)
     if not (tree / "build").exists():  # what the unmutated build has compiled
+        part = tree / "build.part"
+        shutil.rmtree(part, ignore_errors=True)
+        part.mkdir()
         for folder in ("arch", "boot", "drivers", "vmm"):
             if Path("build", folder).is_dir():
-                shutil.copytree(Path("build", folder), tree / "build" / folder)
+                shutil.copytree(Path("build", folder), part / folder)
         if Path("build/.cc").exists():
-            shutil.copy2("build/.cc", tree / "build")
+            shutil.copy2("build/.cc", part)
+        part.rename(tree / "build")  # whole, or not at all
 
 
 def build(name):

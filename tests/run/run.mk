@@ -102,7 +102,7 @@ RAN ?=
 rules: | $(DEPS_FIRST)
 	$(need)
 	$(build)
-	+@parts=$$(python3 -B tests/run/rules.py stale $(if $(RAN),ran) | tr '\n' ' '); [ -z "$$parts" ] || echo "rules: without a result of these sources, so they run first: $$parts"; \
+	+@parts=$$(python3 -B tests/run/rules.py stale $(if $(RAN),ran)); [ -z "$$parts" ] || echo "rules: without a result of these sources, so they run first: $$parts"; \
 		for part in $$parts; do $(MAKE) --no-print-directory check-$$part || true; done
 	+@test $(B)/results/host-red.json -nt $(B)/results/host-tests.log || $(MAKE) --no-print-directory host-mutants
 	@python3 -B tests/run/rules.py

@@ -71,10 +71,10 @@ RUNGS = {r.name: r for r in (
     Rung("pvm-kvm", "kvm", "", "pvm", floor=5000),
 )}
 # Where the tests of a part of `make check` lie, and what they are judged by, if it is not the guest and the lists of the rungs.
-ON_RUNGS = ("tests/guest", "tests/run/expect")
+ON_RUNGS, PLANTED = ("tests/guest", "tests/run/expect"), ("tests/host/mutants", "tests/run/planted.py")
 TESTS_OF = {"host": ("tests/host",), "coverage": ("tests/host",), "mutants": ("tests/host",), "explore": ("tests/host", "tests/explore"),
-            "fuzz": ("tests/host", "tests/fuzz"), "planted": ON_RUNGS + ("tests/host/mutants",), "nested": ON_RUNGS + ("tests/host/mutants",),
-            "gdb": ON_RUNGS + ("tests/host/mutants", "tests/run/gdbcheck.py", "tests/run/gdbside.py")}
+            "fuzz": ("tests/host", "tests/fuzz"), "planted": ON_RUNGS + PLANTED, "nested": ON_RUNGS + PLANTED,
+            "pvm": ON_RUNGS + ("tests/run/pvmcheck.py",), "gdb": ON_RUNGS + PLANTED + ("tests/run/gdbcheck.py", "tests/run/gdbside.py")}
 # Seconds that the whole suite takes on an idle machine with two cores: by these `make run` tells how long it will be.
 USUAL = {"bare-qemu": 2, "bare-bochs-intel": 20, "bare-bochs-amd": 25, "svm-qemu": 25, "svm-bochs": 90, "vmx-bochs": 85, "kvm": 15, "nest2-svm-qemu": 60,
          "pvm-qemu": 20, "pvm-bochs": 60, "pvm-bochs-amd": 60, "pvm-kvm": 15, "nest2-svm-bochs": 500, "nest2-vmx-bochs": 550}

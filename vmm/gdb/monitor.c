@@ -138,6 +138,8 @@ static void cmd_dbg(struct vcpu *v, const char *args)
 		else
 			say("the guest has its slot: matched by stepping (slow%s)\n", (b->rw_len & 3) == DR_RW_ACCESS ? "; reads are not seen" : "");
 	}
+	if (swbreak_count(v->vm))
+		say("  software breakpoints: %u\n", swbreak_count(v->vm));
 	if (*breaks_refused())
 		say("  last refused: %s\n", breaks_refused());
 }
